@@ -1,0 +1,1 @@
+//! dialect: being built.

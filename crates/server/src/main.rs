@@ -1,0 +1,3 @@
+//! server: being built.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! xtask: being built.
+
+fn main() {}
