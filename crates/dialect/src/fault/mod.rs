@@ -1,0 +1,12 @@
+//! Errors: read from upstreams ([`read`]), written to clients ([`write`]).
+//!
+//! With `server::http`, the only place where HTTP status codes are chosen.
+
+mod read;
+mod write;
+
+pub use read::{in_event, in_reply, is_about_the_model, refusal, status_named_in};
+pub use write::{body, event, status};
+
+#[cfg(test)]
+mod tests;

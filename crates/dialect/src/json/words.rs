@@ -1,0 +1,113 @@
+//! Skipping what is of no interest, eight bytes at a time and, on long runs, sixty-four.
+//!
+//! A word holds eight bytes, the first in its lowest bits. The tests below set the top bit of every byte that is
+//! wanted; above the first such byte a borrow may set bits that mean nothing, so only the lowest one is ever used.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// Words looked at before sixty-four bytes at a time are worth their set-up.
+const WORDS_BEFORE_BLOCKS: usize = 8;
+
+/// The first byte at or after `from` that is a quote, a backslash or a control character; `text.len()` if none is.
+#[inline]
+pub(super) fn string_stop(text: &[u8], from: usize) -> usize {
+    find(
+        text,
+        from,
+        |word| equal(word, b'"') | equal(word, b'\\') | below(word, 0x20),
+        |byte| (byte < 0x20) | (byte == b'"') | (byte == b'\\'),
+    )
+}
+
+/// The first byte at or after `from` that may be a quote or a bracket of any kind; `text.len()` if none is.
+///
+/// `_`, `Y`, `y` and DEL are found too: one mask catches the four brackets and these, and outside of strings JSON
+/// has none of them.
+#[inline]
+pub(super) fn bracket_stop(text: &[u8], from: usize) -> usize {
+    find(
+        text,
+        from,
+        |word| equal(word, b'"') | equal(word | (ONES * 0x26), 0x7f),
+        |byte| (byte == b'"') | ((byte | 0x26) == 0x7f),
+    )
+}
+
+/// `word_test` sets the top bit of wanted bytes, `byte_test` says the same of one byte. Both must be branchless: the
+/// compiler turns the block loop into vector instructions then.
+#[inline(always)]
+fn find(text: &[u8], from: usize, word_test: impl Fn(u64) -> u64, byte_test: impl Fn(u8) -> bool) -> usize {
+    let mut rest = text.get(from..).unwrap_or_default();
+    loop {
+        for _ in 0..WORDS_BEFORE_BLOCKS {
+            let Some((word, after)) = rest.split_first_chunk::<8>() else {
+                let tail = rest.iter().position(|byte| byte_test(*byte)).unwrap_or(rest.len());
+                return text.len() - rest.len() + tail;
+            };
+            let hits = word_test(u64::from_le_bytes(*word));
+            if hits != 0 {
+                return text.len() - rest.len() + (hits.trailing_zeros() / 8) as usize;
+            }
+            rest = after;
+        }
+        while let Some((block, after)) = rest.split_first_chunk::<64>() {
+            if block.iter().fold(false, |any, byte| any | byte_test(*byte)) {
+                break;
+            }
+            rest = after;
+        }
+    }
+}
+
+#[inline(always)]
+const fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ (ONES * byte as u64), 1)
+}
+
+/// Bytes smaller than `limit`, which must not be above 128.
+#[inline(always)]
+const fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * limit as u64) & !word & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_string_stop(byte: u8) -> bool {
+        byte < 0x20 || byte == b'"' || byte == b'\\'
+    }
+
+    fn is_bracket_stop(byte: u8) -> bool {
+        matches!(byte, b'"' | b'[' | b']' | b'{' | b'}' | b'_' | b'y' | b'Y' | 0x7f)
+    }
+
+    #[test]
+    fn every_byte_is_judged_alike_at_every_place() {
+        for byte in 0..=255u8 {
+            for place in 0..200 {
+                let mut text = vec![b'1'; 200];
+                text[place] = byte;
+                let wanted = |stop: bool| if stop { place } else { text.len() };
+                assert_eq!(string_stop(&text, 0), wanted(is_string_stop(byte)), "{byte:#x} at {place}");
+                assert_eq!(bracket_stop(&text, 0), wanted(is_bracket_stop(byte)), "{byte:#x} at {place}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_stop_is_found_as_a_plain_loop_finds_it(
+            text in prop::collection::vec(prop_oneof![20 => b'0'..=b'9', 20 => 0x80..=0xffu8, 1 => any::<u8>()], 0..400),
+            from in 0usize..420,
+        ) {
+            let plain = |is: fn(u8) -> bool| {
+                (from..text.len()).find(|i| is(text[*i])).unwrap_or(text.len())
+            };
+            prop_assert_eq!(string_stop(&text, from), plain(is_string_stop));
+            prop_assert_eq!(bracket_stop(&text, from), plain(is_bracket_stop));
+        }
+    }
+}
