@@ -1,0 +1,192 @@
+//! What a kind of provider answers when asked how a call would be done: where to go and what to change, best way first.
+//!
+//! A plan is not a request: it holds no body and no key. `upstream` sends what a plan says.
+
+use domain::{Dialect, Operation};
+
+use crate::{Abilities, Base, Known, Spec};
+
+/// A call, as far as a plan depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// What is asked.
+    pub operation: Operation,
+    /// In which dialect the client asked.
+    pub dialect: Dialect,
+    /// Whether a rerank request is in vLLM's own shape, so that its answer may be relayed as it is.
+    pub native_rerank: bool,
+}
+
+/// One way to do a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The path to post to, prefix included.
+    pub path: String,
+    /// What the body must become, and what the answer is.
+    pub reply: ReplyShape,
+    /// Whether a route that turns out not to exist means: try the next plan.
+    pub may_be_missing: bool,
+}
+
+/// How the upstream is spoken to and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyShape {
+    /// The client's own dialect: edited on the way out, relayed on the way back.
+    Same,
+    /// vLLM's rerank route, for a request in another shape.
+    Rerank,
+    /// Cohere's second version.
+    RerankV2,
+    /// Built from scores.
+    Score,
+}
+
+/// This provider cannot do it, and we know that without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported;
+
+/// vLLM's routes for what has no place in OpenAI's API; most exist at the root and some under `/v1`.
+fn routes(operation: Operation, dialect: Dialect) -> &'static [Route] {
+    use Place::{Api, Root};
+    match (operation, dialect) {
+        (Operation::Generate, Dialect::Chat) => &[Route(Api, "/chat/completions")],
+        (Operation::Generate, Dialect::Responses) => &[Route(Api, "/responses")],
+        (Operation::Generate, Dialect::Messages) => &[Route(Api, "/messages")],
+        (Operation::CountTokens, _) => &[Route(Api, "/messages/count_tokens")],
+        (Operation::Complete, _) => &[Route(Api, "/completions")],
+        (Operation::Embed, _) => &[Route(Api, "/embeddings")],
+        (Operation::Score, _) => &[Route(Api, "/score"), Route(Root, "/score")],
+        (Operation::Classify, _) => &[Route(Root, "/classify"), Route(Api, "/classify")],
+        (Operation::Pool, _) => &[Route(Root, "/pooling"), Route(Api, "/pooling")],
+        (Operation::Tokenize, _) => &[Route(Root, "/tokenize"), Route(Api, "/tokenize")],
+        (Operation::Detokenize, _) => &[Route(Root, "/detokenize"), Route(Api, "/detokenize")],
+        _ => &[],
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Api,
+    Root,
+}
+
+#[derive(Clone, Copy)]
+struct Route(Place, &'static str);
+
+impl Route {
+    fn path(self, base: &Base) -> String {
+        match self.0 {
+            Place::Api => format!("{}{}", base.api, self.1),
+            Place::Root => format!("{}{}", base.root, self.1),
+        }
+    }
+
+    /// The path as the engine's own list of routes spells it: without the prefix of a proxy before it.
+    fn own(self) -> String {
+        match self.0 {
+            Place::Api => format!("/v1{}", self.1),
+            Place::Root => self.1.to_owned(),
+        }
+    }
+}
+
+/// The ways to do a call, best first.
+///
+/// Routes that the probe showed to be missing are left out; `learned` is the path that worked before, and comes first.
+/// No way left means [`Unsupported`].
+pub fn plans(
+    spec: &Spec,
+    base: &Base,
+    outgoing: &Outgoing,
+    abilities: &Abilities,
+    learned: Option<&str>,
+) -> Result<Vec<Plan>, Unsupported> {
+    if spec.knows(outgoing.operation, outgoing.dialect) == Known::No {
+        return Err(Unsupported);
+    }
+    let ways: Vec<(Route, ReplyShape)> = if outgoing.operation == Operation::Rerank {
+        rerank(outgoing.native_rerank)
+    } else {
+        routes(outgoing.operation, outgoing.dialect).iter().map(|route| (*route, ReplyShape::Same)).collect()
+    };
+    let mut plans: Vec<Plan> = ways
+        .into_iter()
+        .filter(|(route, _)| abilities.has_route(&route.own()) != Some(false))
+        .map(|(route, reply)| Plan { path: route.path(base), reply, may_be_missing: true })
+        .collect();
+    if let Some(learned) = learned {
+        plans.sort_by_key(|plan| plan.path != learned);
+    }
+    if plans.is_empty() { Err(Unsupported) } else { Ok(plans) }
+}
+
+/// Seed 002's order, and a last way: rerank is sorting by score.
+fn rerank(native: bool) -> Vec<(Route, ReplyShape)> {
+    use Place::{Api, Root};
+    let plain = if native { ReplyShape::Same } else { ReplyShape::Rerank };
+    vec![
+        (Route(Api, "/rerank"), plain),
+        (Route(Root, "/rerank"), plain),
+        (Route(Root, "/v2/rerank"), ReplyShape::RerankV2),
+        (Route(Root, "/score"), ReplyShape::Score),
+        (Route(Api, "/score"), ReplyShape::Score),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::find;
+
+    fn check(kind: &str, url: &str, op: Operation, dialect: Dialect, abilities: &Abilities, expect: Result<&[&str], Unsupported>) {
+        let spec = find(kind).expect("a known type");
+        let base = Base::parse(url).expect("a base URL");
+        let outgoing = Outgoing { operation: op, dialect, native_rerank: true };
+        let found = plans(spec, &base, &outgoing, abilities, None);
+        let found = found.map(|plans| plans.into_iter().map(|p| p.path).collect::<Vec<_>>());
+        assert_eq!(found, expect.map(|paths| paths.iter().map(|p| (*p).to_owned()).collect()));
+    }
+
+    fn having(routes: &[&str]) -> Abilities {
+        let routes = routes.iter().map(|r| ((*r).to_owned(), vec!["POST".to_owned()])).collect();
+        Abilities { version: None, routes: Some(routes) }
+    }
+
+    #[test]
+    fn a_path_prefix_goes_before_every_route() {
+        let unknown = Abilities::default();
+        check("vllm", "http://h:1/gpu/v1", Operation::Generate, Dialect::Chat, &unknown, Ok(&["/gpu/v1/chat/completions"]));
+        check("vllm", "http://h:1/gpu", Operation::Tokenize, Dialect::Vllm, &unknown, Ok(&["/gpu/tokenize", "/gpu/v1/tokenize"]));
+    }
+
+    #[test]
+    fn what_the_probe_did_not_find_is_not_tried() {
+        let some = having(&["/v1/chat/completions", "/score"]);
+        check("vllm", "http://h:1", Operation::Rerank, Dialect::Rerank, &some, Ok(&["/score"]));
+        check("vllm", "http://h:1", Operation::Embed, Dialect::Embeddings, &some, Err(Unsupported));
+    }
+
+    #[test]
+    fn rerank_is_tried_on_every_route() {
+        let unknown = Abilities::default();
+        let all: &[&str] = &["/v1/rerank", "/rerank", "/v2/rerank", "/score", "/v1/score"];
+        check("vllm", "http://h:1", Operation::Rerank, Dialect::Rerank, &unknown, Ok(all));
+    }
+
+    #[test]
+    fn the_route_that_worked_comes_first() {
+        let spec = find("vllm").expect("vllm");
+        let base = Base::parse("http://h").expect("base");
+        let outgoing = Outgoing { operation: Operation::Rerank, dialect: Dialect::Rerank, native_rerank: false };
+        let plans = plans(spec, &base, &outgoing, &Abilities::default(), Some("/v2/rerank")).expect("plans");
+        assert_eq!((plans[0].path.as_str(), plans[0].reply), ("/v2/rerank", ReplyShape::RerankV2));
+        assert_eq!(plans.len(), 5);
+    }
+
+    #[test]
+    fn openai_is_known_not_to_rerank() {
+        let unknown = Abilities::default();
+        check("openai", "https://api.openai.com/v1", Operation::Rerank, Dialect::Rerank, &unknown, Err(Unsupported));
+        check("openai", "https://api.openai.com/v1", Operation::Generate, Dialect::Messages, &unknown, Err(Unsupported));
+    }
+}
