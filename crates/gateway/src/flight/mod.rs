@@ -1,0 +1,298 @@
+//! One call on its way upstream: along the plans, with retries, until something answers.
+//!
+//! A flight owns what it needs to try again, and is a future of its own: the reply can poll it after its status was
+//! settled. Dropping it closes the connection, which is how a client that leaves stops the upstream.
+
+mod answer;
+
+pub(crate) use answer::{media_type, read_refusal};
+pub mod outgoing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use dialect::fault::is_about_the_model;
+use dialect::stream::Frame;
+use domain::{Blame, Fault, FaultKind, Operation, Retry, Usage};
+use http::{HeaderMap, StatusCode};
+use provider::plan::{Plan, plans};
+use provider::{Known, Outgoing};
+use tokio::time::Instant;
+use upstream::{BodyError, Incoming, OutBody, Outbound, Pass, SendError};
+
+use crate::call::{Call, Payload};
+use crate::instance::Learned;
+use crate::reply::body::Watch;
+use crate::reply::speech::{Recital, Speech};
+use crate::routing::Route;
+use crate::trail::Progress;
+use crate::{Gateway, headers, unsupported};
+use outgoing::Changed;
+
+/// An answer that has begun: nothing of it has been said to the client.
+pub struct Opened {
+    /// The status that the client gets.
+    pub status: StatusCode,
+    /// The headers that the client gets.
+    pub headers: HeaderMap,
+    /// The rest of it.
+    pub source: Source,
+}
+
+/// Where the rest of an answer comes from.
+pub enum Source {
+    /// It is all here.
+    Whole {
+        /// Its bytes.
+        pieces: VecDeque<Bytes>,
+        /// What it reports.
+        usage: Option<Usage>,
+    },
+    /// Server-sent events, of which some were read.
+    Events {
+        /// What was read.
+        frames: Vec<Frame>,
+        /// What is to come.
+        incoming: Incoming,
+        /// How it is told.
+        speech: Speech,
+    },
+    /// A JSON reply too large to be read whole, of which the beginning was judged.
+    Large {
+        /// What was read.
+        pieces: VecDeque<Bytes>,
+        /// What is to come.
+        incoming: Incoming,
+        /// How it is told.
+        recital: Recital,
+    },
+    /// Somebody else's bytes.
+    Opaque {
+        /// What is to come.
+        incoming: Incoming,
+        /// What looks for usage in it.
+        watch: Watch,
+    },
+}
+
+/// Everything that one flight needs.
+pub struct Flight {
+    gateway: Arc<Gateway>,
+    call: Call,
+    route: Route,
+    plans: Vec<Plan>,
+    changed: Changed,
+    progress: Arc<Progress>,
+}
+
+/// Why one request did not lead to an answer.
+enum Miss {
+    /// The route does not exist there: the next plan may.
+    NoRoute(Fault),
+    /// Everything else.
+    Fault(Fault),
+}
+
+impl Flight {
+    /// Plans a call. What the provider is known not to do ends here: nothing has gone upstream.
+    pub fn plan(gateway: &Arc<Gateway>, call: Call, route: Route, progress: Arc<Progress>) -> Result<Flight, Fault> {
+        let instance = &route.instance;
+        let outgoing = Outgoing {
+            operation: call.operation,
+            dialect: call.dialect,
+            native_rerank: call.rerank.as_ref().is_some_and(|r| r.shape == dialect::rerank::Shape::Vllm),
+        };
+        let learned = instance.learned(call.operation, call.dialect, &route.model);
+        let path = match &learned {
+            Some(Learned::Unsupported) => return Err(unsupported::by(instance, call.operation, call.dialect)),
+            Some(Learned::Path(path)) => Some(&**path),
+            None => None,
+        };
+        let state = instance.state();
+        let mut plans = plans(instance.spec, &instance.base, &outgoing, &state.abilities, path)
+            .map_err(|_| unsupported::by(instance, call.operation, call.dialect))?;
+        let certain = instance.spec.knows(call.operation, call.dialect) == Known::Yes && plans.len() == 1;
+        for plan in &mut plans {
+            plan.may_be_missing &= !certain;
+        }
+        let changed = outgoing::changes(&gateway.settings, &call, &route)?;
+        Ok(Flight { gateway: gateway.clone(), call, route, plans, changed, progress })
+    }
+
+    /// What is changed on the way, by name.
+    pub fn changes(&self) -> &[&'static str] {
+        &self.changed.names
+    }
+
+    /// Flies: tries the plans in order, each with its retries. The last thing that was said is what the client gets.
+    pub async fn fly(mut self) -> Result<Opened, Fault> {
+        let began = Instant::now();
+        let mut result = self.try_plans().await;
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.progress.waited.store(waited, Ordering::Relaxed);
+        if let Err(fault) = &mut result {
+            fault.message = self.gateway.masks.text(std::mem::take(&mut fault.message));
+        }
+        result
+    }
+
+    async fn try_plans(&mut self) -> Result<Opened, Fault> {
+        let (operation, dialect) = (self.call.operation, self.call.dialect);
+        let instance = self.route.instance.clone();
+        let pass = self.admit()?;
+        let plans = std::mem::take(&mut self.plans);
+        for plan in &plans {
+            match self.try_plan(plan).await {
+                Ok(opened) => {
+                    pass.succeed();
+                    if plans.len() > 1 {
+                        instance.learn(operation, dialect, &self.route.model, Learned::Path(plan.path.as_str().into()));
+                    }
+                    return Ok(opened);
+                }
+                Err(Miss::NoRoute(_)) => {}
+                Err(Miss::Fault(fault)) => {
+                    match fault.blame {
+                        Blame::Upstream => pass.fail(),
+                        // it answered: a refusal says that it is well. Being busy says neither.
+                        Blame::Caller if fault.kind != FaultKind::Refused(429) => pass.succeed(),
+                        _ => drop(pass),
+                    }
+                    return Err(fault);
+                }
+            }
+        }
+        pass.succeed();
+        instance.learn(operation, dialect, &self.route.model, Learned::Unsupported);
+        Err(unsupported::by(&instance, operation, dialect))
+    }
+
+    /// Asks the breaker. Where several instances have the model, the last one that is well is never shut out.
+    fn admit(&self) -> Result<Pass, Fault> {
+        let Route { instance, model } = &self.route;
+        let key = instance.breaker_key(model);
+        instance.breakers.admit(key).or_else(|open| {
+            let others = || {
+                let all = self.gateway.inventory.instances().iter();
+                all.filter(|other| other.name != instance.name && other.model(model.as_str()).is_some())
+            };
+            let well = others().any(|other| {
+                other.breakers.state(other.breaker_key(model)) == upstream::BreakerState::Closed
+            });
+            if others().next().is_some() && !well {
+                return Ok(instance.breakers.admit_regardless(key));
+            }
+            let message = format!(
+                "circuit breaker is open - provider temporarily unavailable: {} failed repeatedly",
+                self.route.deployment()
+            );
+            let mut fault = Fault::new(FaultKind::Unavailable, message).code("circuit_breaker_open");
+            fault.retry_after = Some(open.retry_in.as_secs().max(1).to_string());
+            Err(fault)
+        })
+    }
+
+    /// One plan, with its retries.
+    async fn try_plan(&mut self, plan: &Plan) -> Result<Opened, Miss> {
+        let policy = self.route.instance.retry.clone();
+        let mut attempt = 0;
+        loop {
+            let missed = match self.try_once(plan).await {
+                Ok(opened) => return Ok(opened),
+                Err(missed) => missed,
+            };
+            let Miss::Fault(fault) = &missed else { return Err(missed) };
+            if attempt >= policy.retries || !self.replayable() {
+                return Err(missed);
+            }
+            attempt += 1;
+            let usual = policy.backoff.delay(attempt);
+            let wait = match fault.retry {
+                Retry::Never => return Err(missed),
+                Retry::Same => usual,
+                // who asks for more time than we would ever wait is told on to the client
+                Retry::After(asked) if asked > policy.backoff.max => return Err(missed),
+                Retry::After(asked) => asked.max(usual),
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn replayable(&self) -> bool {
+        !matches!(self.call.payload, Payload::Stream { .. })
+    }
+
+    /// One request.
+    async fn try_once(&mut self, plan: &Plan) -> Result<Opened, Miss> {
+        // `&mut self` throughout: a payload that is still arriving can be sent on, but not shared between threads
+        let instance = self.route.instance.clone();
+        self.progress.attempts.fetch_add(1, Ordering::Relaxed);
+        let request = Outbound {
+            method: self.call.method.clone(),
+            path_and_query: plan.path.clone(),
+            headers: headers::for_a_call(&self.call.headers, &instance, &self.call.request_id),
+            body: OutBody::Segments(outgoing::segments(&self.call, &self.route, plan, &self.changed)),
+        };
+        self.progress.began.store(true, Ordering::Relaxed);
+        let sent = self.gateway.pool.send(&instance.target, request, &instance.limits).await;
+        let answer = sent.map_err(|error| Miss::Fault(unsent(&error)))?;
+        if answer.status.is_success() {
+            return self.open(plan, answer).await.map_err(Miss::Fault);
+        }
+        let status = answer.status.as_u16();
+        let (head, body) = answer::read_refusal(answer, instance.idle).await;
+        let mut fault = dialect::fault::refusal(status, &body);
+        fault.retry = self.retry(status, &head);
+        headers::keep_in(&mut fault, &head);
+        let no_route = matches!(status, 404 | 405 | 501) && !is_about_the_model(&body);
+        if no_route && plan.may_be_missing {
+            return Err(Miss::NoRoute(fault));
+        }
+        Err(Miss::Fault(fault))
+    }
+
+    /// Whether and when a refusal may be tried again.
+    fn retry(&self, status: u16, head: &HeaderMap) -> Retry {
+        if !self.route.instance.retry.covers(status) {
+            return Retry::Never;
+        }
+        match upstream::retry::asked_wait(head, SystemTime::now()) {
+            Some(asked) => Retry::After(asked),
+            None => Retry::Same,
+        }
+    }
+
+    /// The longest wait for the first event after the head.
+    fn patience(&self) -> Duration {
+        self.route.instance.limits.first_byte
+    }
+}
+
+/// What it means that no answer came.
+pub(crate) fn unsent(error: &SendError) -> Fault {
+    let kind = match error {
+        _ if error.is_callers() => FaultKind::Invalid,
+        _ if error.timed_out() => FaultKind::TimedOut,
+        SendError::InvalidHead { .. } => FaultKind::Broken,
+        _ => FaultKind::Unreachable,
+    };
+    Fault::new(kind, format!("failed to send request: {}", error.sentence()))
+}
+
+/// What it means that an answer broke off before anything of it was said to the client.
+pub(crate) fn broken_off(error: &BodyError) -> Fault {
+    Fault::new(FaultKind::Unreachable, format!("the upstream's answer broke off: {}", error.sentence()))
+}
+
+/// Whether the `provider` member belongs into replies to this.
+fn has_provider_member(operation: Operation, dialect: domain::Dialect) -> bool {
+    use domain::Dialect::{Chat, Responses};
+    match operation {
+        Operation::Generate => matches!(dialect, Chat | Responses),
+        Operation::Embed | Operation::Rerank => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,78 @@
+//! What of a request is changed on its way: the model's name, the usage option, and nothing else.
+
+use bytes::Bytes;
+use dialect::edit::json_string;
+use dialect::{Body, Edit, rerank};
+use domain::{Dialect, Fault, Operation};
+use provider::plan::{Plan, ReplyShape};
+
+use super::has_provider_member;
+use crate::Settings;
+use crate::call::{Call, Payload};
+use crate::routing::Route;
+
+/// The changes of one call.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// What is spliced into the request.
+    pub edits: Vec<Edit>,
+    /// The names of all changes, of request and reply.
+    pub names: Vec<&'static str>,
+    /// Whether the usage chunk is ours, and not for the client.
+    pub hide_usage: bool,
+    /// The value of the `provider` member that the reply gets.
+    pub provider_member: Option<&'static str>,
+}
+
+/// Decides what is changed.
+pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Changed, Fault> {
+    let mut changed = Changed::default();
+    let Payload::Json(body) = &call.payload else { return Ok(changed) };
+    if body.string("model")?.as_deref() != Some(route.model.as_str()) {
+        changed.edits.push(Edit::set("model", json_string(route.model.as_str())));
+        changed.names.push("request.model");
+    }
+    if call.selector.as_ref().is_some_and(|selector| selector.explicit) {
+        changed.edits.push(Edit::remove("provider"));
+        changed.names.push("request.provider");
+    }
+    let reports_on_request = matches!(call.dialect, Dialect::Chat | Dialect::Completions);
+    if call.stream && reports_on_request && settings.ask_for_usage && !call.asked_usage {
+        changed.edits.push(Edit::set("stream_options", with_usage(body)?));
+        changed.names.push("request.stream_options");
+        changed.hide_usage = true;
+    }
+    if call.rerank.as_ref().is_some_and(|request| request.shape == rerank::Shape::Other) {
+        changed.names.extend(["request.rerank", "response.rerank"]);
+    }
+    if !call.stream && settings.provider_member && has_provider_member(call.operation, call.dialect) {
+        changed.provider_member = Some(route.instance.spec.name);
+        changed.names.push("response.provider");
+    }
+    Ok(changed)
+}
+
+/// The client's stream options, with `include_usage` switched on and everything else as it was.
+fn with_usage(body: &Body) -> Result<Bytes, Fault> {
+    match body.raw("stream_options").filter(|raw| &raw[..] != b"null") {
+        None => Ok(Bytes::from_static(b"{\"include_usage\":true}")),
+        Some(raw) => Ok(Body::read(raw)?.apply(&[Edit::set("include_usage", Bytes::from_static(b"true"))]).to_bytes()),
+    }
+}
+
+/// The body as it goes out under one plan.
+pub fn segments(call: &Call, route: &Route, plan: &Plan, changed: &Changed) -> Vec<Bytes> {
+    let body = match &call.payload {
+        Payload::Json(body) => body,
+        Payload::Opaque(bytes) => return vec![bytes.clone()],
+        Payload::Empty | Payload::Stream { .. } => return Vec::new(),
+    };
+    let model = route.model.as_str();
+    match (&call.rerank, plan.reply) {
+        (Some(request), ReplyShape::Rerank) => vec![request.to_vllm(body, model)],
+        (Some(request), ReplyShape::RerankV2) => vec![request.to_cohere(body, model)],
+        (Some(request), ReplyShape::Score) => vec![request.to_score(body, model)],
+        _ if call.operation == Operation::Passthrough => vec![body.bytes().clone()],
+        _ => body.apply(&changed.edits).into_vec(),
+    }
+}

@@ -1,0 +1,40 @@
+//! A request as it arrived: its head, and a body not yet read.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use domain::Dialect;
+use http_body_util::combinators::UnsyncBoxBody;
+
+/// What can go wrong while a body arrives.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that is still arriving.
+pub type InboundBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// A request as it arrived.
+pub struct Inbound {
+    /// Method, path and headers. The path has lost the base path.
+    pub head: http::request::Parts,
+    /// The body, unread.
+    pub body: InboundBody,
+    /// Who is at the other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// The request's id: the client's, or ours.
+    pub request_id: String,
+    /// When its head had arrived.
+    pub arrived: Instant,
+}
+
+impl Inbound {
+    /// The dialect in which somebody is answered whose request is not understood yet.
+    pub fn speaks(head: &http::request::Parts) -> Dialect {
+        let path = head.uri.path();
+        if head.headers.contains_key("anthropic-version") || path.starts_with("/v1/messages") {
+            Dialect::Messages
+        } else {
+            Dialect::Chat
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! One configured provider instance: where it is, how it is called, what is known of it right now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dialect::listing::Listed;
+use domain::{Dialect, ModelName, Operation, ProviderName, Secret};
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use provider::{Abilities, Base, Spec};
+use tokio::time::Instant;
+use upstream::{Backoff, BreakerSettings, Breakers, Limits, Target};
+
+use crate::inventory::filter::Filter;
+
+/// A configured provider instance.
+pub struct Instance {
+    /// Its name, which is the public prefix of its models.
+    pub name: ProviderName,
+    /// What kind of provider it is.
+    pub spec: &'static Spec,
+    /// Where its routes are.
+    pub base: Base,
+    /// Where to connect.
+    pub target: Arc<Target>,
+    /// How long to wait for what.
+    pub limits: Limits,
+    /// The longest silence between two pieces of a reply.
+    pub idle: Duration,
+    /// What to try again, and when.
+    pub retry: RetryPolicy,
+    /// Which of its models are not asked for now.
+    pub breakers: Breakers,
+    /// Whether models fail apart or together.
+    pub breaker_scope: BreakerScope,
+    /// Headers that the operator adds to every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Models that the operator lists.
+    pub configured: Vec<Configured>,
+    /// What the operator's list means.
+    pub mode: ListMode,
+    /// Which of the upstream's models are shown.
+    pub filter: Filter,
+    authorizations: Vec<HeaderValue>,
+    next_key: AtomicUsize,
+    state: ArcSwap<State>,
+    learned: Mutex<HashMap<(Operation, Dialect, ModelName), Learned>>,
+    /// When it was last asked because a client named a model that it does not have.
+    pub(crate) asked_for_news: tokio::sync::Mutex<Option<Instant>>,
+}
+
+/// What [`Instance::new`] needs to know.
+pub struct Making {
+    /// Its name.
+    pub name: ProviderName,
+    /// What kind of provider it is.
+    pub spec: &'static Spec,
+    /// Where its routes are.
+    pub base: Base,
+    /// Where to connect.
+    pub target: Target,
+    /// Its keys; several are used in turn.
+    pub keys: Vec<Secret>,
+    /// How long to wait for what.
+    pub limits: Limits,
+    /// The longest silence between two pieces of a reply.
+    pub idle: Duration,
+    /// What to try again, and when.
+    pub retry: RetryPolicy,
+    /// When to stop asking.
+    pub breaker: BreakerSettings,
+    /// Whether models fail apart or together.
+    pub breaker_scope: BreakerScope,
+    /// Headers that the operator adds to every request.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Models that the operator lists.
+    pub configured: Vec<Configured>,
+    /// What the operator's list means.
+    pub mode: ListMode,
+    /// Which of the upstream's models are shown.
+    pub filter: Filter,
+}
+
+/// Whether an instance's models fail apart or together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerScope {
+    /// One breaker for each model.
+    Model,
+    /// One breaker for the instance.
+    Provider,
+}
+
+/// A model that the operator lists for an instance.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// Its id, as the upstream spells it.
+    pub id: String,
+    /// What the operator says of it; wins over what the upstream says.
+    pub metadata: Option<serde_json::Value>,
+}
+
+/// What an operator's list of models means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListMode {
+    /// Used where the upstream's list fails or is empty.
+    Fallback,
+    /// The only models there are; the upstream is not asked.
+    Allowlist,
+    /// In addition to the upstream's.
+    Merge,
+}
+
+/// What to try again at the same deployment, and when.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Statuses that are tried again.
+    pub statuses: Vec<StatusMatch>,
+    /// How long to wait before each.
+    pub backoff: Backoff,
+}
+
+/// A status, or a class of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusMatch {
+    /// Exactly this one.
+    Exact(u16),
+    /// All that begin with this digit.
+    Class(u16),
+}
+
+impl RetryPolicy {
+    /// Whether this status is tried again.
+    pub fn covers(&self, status: u16) -> bool {
+        self.statuses.iter().any(|m| match m {
+            StatusMatch::Exact(exact) => *exact == status,
+            StatusMatch::Class(class) => *class == status / 100,
+        })
+    }
+}
+
+/// What is known of an instance right now.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Its models.
+    pub models: HashMap<ModelName, Arc<Listed>>,
+    /// What the probe found.
+    pub abilities: Abilities,
+    /// When its list was last read.
+    pub heard: Option<Timestamp>,
+    /// Since when its list cannot be read, if it cannot.
+    pub stale_since: Option<Timestamp>,
+    /// Why its list could not be read the last time.
+    pub error: Option<String>,
+}
+
+impl State {
+    /// Whether there is an inventory, even an old one.
+    pub fn has_answered(&self) -> bool {
+        self.heard.is_some()
+    }
+}
+
+/// What calls taught about an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// This path worked.
+    Path(Arc<str>),
+    /// No path worked.
+    Unsupported,
+}
+
+/// More than this many lessons are not kept.
+const LESSONS: usize = 4096;
+
+impl Instance {
+    /// An instance of which nothing is known yet.
+    pub fn new(making: Making) -> Instance {
+        let bearer = |key: &Secret| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal())).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        Instance {
+            authorizations: making.keys.iter().filter_map(bearer).collect(),
+            name: making.name,
+            spec: making.spec,
+            base: making.base,
+            target: Arc::new(making.target),
+            limits: making.limits,
+            idle: making.idle,
+            retry: making.retry,
+            breakers: Breakers::new(making.breaker),
+            breaker_scope: making.breaker_scope,
+            headers: making.headers,
+            configured: making.configured,
+            mode: making.mode,
+            filter: making.filter,
+            next_key: AtomicUsize::new(0),
+            state: ArcSwap::default(),
+            learned: Mutex::default(),
+            asked_for_news: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The credential for the next request: several keys take turns.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        let turn = match self.authorizations.len() {
+            0 | 1 => 0,
+            several => self.next_key.fetch_add(1, Ordering::Relaxed) % several,
+        };
+        self.authorizations.get(turn)
+    }
+
+    /// What is known right now.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Whether it has this model, and under which shared name.
+    pub fn model(&self, id: &str) -> Option<ModelName> {
+        self.state.load().models.get_key_value(id).map(|(name, _)| name.clone())
+    }
+
+    /// Replaces what is known.
+    pub fn update(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+
+    /// The key of the breaker that guards this model.
+    pub fn breaker_key<'a>(&self, model: &'a ModelName) -> &'a str {
+        match self.breaker_scope {
+            BreakerScope::Model => model.as_str(),
+            BreakerScope::Provider => "",
+        }
+    }
+
+    /// What calls taught about an operation on a model.
+    pub fn learned(&self, operation: Operation, dialect: Dialect, model: &ModelName) -> Option<Learned> {
+        self.learned.lock().get(&(operation, dialect, model.clone())).cloned()
+    }
+
+    /// Remembers what a call taught.
+    pub fn learn(&self, operation: Operation, dialect: Dialect, model: &ModelName, lesson: Learned) {
+        let mut learned = self.learned.lock();
+        if learned.len() < LESSONS {
+            learned.insert((operation, dialect, model.clone()), lesson);
+        }
+    }
+
+    /// Forgets what was found missing: a restarted engine may have it.
+    pub fn forget_what_is_missing(&self) {
+        self.learned.lock().retain(|_, lesson| *lesson != Learned::Unsupported);
+    }
+}

@@ -1,0 +1,64 @@
+//! The deployments known right now: every configured instance with its models.
+//!
+//! Start-up never waits for the network. What is known comes from the last run's file, then from asking ([`ask`]); an
+//! instance that cannot be asked keeps its models, marked stale.
+
+pub mod ask;
+pub mod file;
+pub mod filter;
+pub mod refresh;
+
+use std::sync::Arc;
+
+use domain::ProviderName;
+
+use crate::Instance;
+
+/// Every configured instance, sorted by name.
+pub struct Inventory {
+    instances: Vec<Arc<Instance>>,
+}
+
+impl Inventory {
+    /// An inventory of these instances.
+    pub fn new(mut instances: Vec<Arc<Instance>>) -> Inventory {
+        instances.sort_by(|a, b| a.name.cmp(&b.name));
+        Inventory { instances }
+    }
+
+    /// All instances, by name.
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        &self.instances
+    }
+
+    /// The instance of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Instance>> {
+        self.instances.iter().find(|instance| instance.name.as_str() == name)
+    }
+
+    /// The instances of this type, by name.
+    pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<Instance>> {
+        self.instances.iter().filter(move |instance| instance.spec.name == kind)
+    }
+
+    /// Whether there is nothing to call.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty()
+    }
+
+    /// Names of instances that never told what they have.
+    pub fn silent(&self) -> Vec<ProviderName> {
+        let silent = self.instances.iter().filter(|instance| !instance.state().has_answered());
+        silent.map(|instance| instance.name.clone()).collect()
+    }
+
+    /// Every public id that is known.
+    pub fn public_ids(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for instance in &self.instances {
+            ids.extend(instance.state().models.keys().map(|model| format!("{}/{model}", instance.name)));
+        }
+        ids.sort();
+        ids
+    }
+}

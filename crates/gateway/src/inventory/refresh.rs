@@ -1,0 +1,104 @@
+//! When instances are asked: at start, now and then, soon again after a failure, and when a client names a model that
+//! nobody is known to have.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{ask, file};
+use crate::{Gateway, Instance};
+
+/// An instance is asked for news at most this often.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// A client that names an unknown model waits at most this long for news.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the inventory is refreshed.
+#[derive(Clone, Debug)]
+pub struct Rhythm {
+    /// All instances.
+    pub all: Duration,
+    /// Those that failed.
+    pub failed: Duration,
+    /// Where the inventory is kept between runs. `None`: nowhere.
+    pub file: Option<PathBuf>,
+}
+
+/// Refreshes until the future is dropped: everything at once, then by the clock.
+pub async fn keep_fresh(gateway: Arc<Gateway>, rhythm: Rhythm) {
+    refresh_all(&gateway, &rhythm, false).await;
+    let mut recheck = tokio::time::interval(rhythm.failed);
+    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    recheck.tick().await;
+    let mut last = Instant::now();
+    loop {
+        recheck.tick().await;
+        let everything = last.elapsed() >= rhythm.all;
+        if everything {
+            last = Instant::now();
+        }
+        refresh_all(&gateway, &rhythm, !everything).await;
+    }
+}
+
+/// Asks all instances at the same time (or all that failed the last time), and keeps what they said.
+pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: bool) {
+    let due: Vec<_> = gateway
+        .inventory
+        .instances()
+        .iter()
+        .filter(|instance| !only_failed || instance.state().error.is_some() || !instance.state().has_answered())
+        .cloned()
+        .collect();
+    if due.is_empty() {
+        return;
+    }
+    futures_util::future::join_all(due.iter().map(|instance| refresh_one(gateway, instance))).await;
+    if let Some(path) = rhythm.file.clone() {
+        let gateway = gateway.clone();
+        let saved = tokio::task::spawn_blocking(move || (file::save(&path, &gateway.inventory), path)).await;
+        if let Ok((Err(error), path)) = saved {
+            tracing::warn!(file = %path.display(), %error, "the model inventory could not be saved; a restart begins without it");
+        }
+    }
+}
+
+/// Asks one instance, and says what changed.
+pub async fn refresh_one(gateway: &Gateway, instance: &Arc<Instance>) {
+    let before = instance.state();
+    let result = ask::refresh(gateway, instance).await;
+    let now = instance.state();
+    match result {
+        Ok(()) if before.error.is_some() || !before.has_answered() || before.models.len() != now.models.len() => {
+            tracing::info!(
+                provider = %instance.name,
+                models = now.models.len(),
+                version = now.abilities.version.as_deref().unwrap_or("unknown"),
+                "provider answered"
+            );
+        }
+        Err(error) if before.error.as_deref() != Some(&error) => {
+            tracing::warn!(provider = %instance.name, kept_models = now.models.len(), %error, "provider did not answer; it is asked again soon");
+        }
+        _ => {}
+    }
+}
+
+/// Asks these instances whether there is something new, unless they were asked a moment ago. Waits two seconds at most.
+pub async fn news(gateway: &Arc<Gateway>, instances: Vec<Arc<Instance>>) {
+    let asking = instances.into_iter().map(|instance| {
+        let gateway = gateway.clone();
+        // a task of its own: a client that leaves does not stop the question, and others wait for the same answer
+        tokio::spawn(async move {
+            let mut asked = instance.asked_for_news.lock().await;
+            if asked.is_none_or(|at| at.elapsed() >= NEWS) {
+                refresh_one(&gateway, &instance).await;
+                *asked = Some(Instant::now());
+            }
+        })
+    });
+    let _ = tokio::time::timeout(NEWS_PATIENCE, futures_util::future::join_all(asking)).await;
+}

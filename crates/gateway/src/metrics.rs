@@ -1,0 +1,335 @@
+//! What is counted, in Prometheus' terms. GoModel's names, and ours beside them.
+//!
+//! Labels are bounded: instances and models come from the inventory, endpoints are route templates.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::time::Duration;
+
+use domain::{Blame, Usage};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::Gateway;
+use crate::reply::End;
+use crate::routing::Route;
+
+/// Names that are shared rather than copied for every call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name<T>(T);
+
+impl<T: std::fmt::Display> EncodeLabelValue for Name<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use std::fmt::Write;
+        write!(encoder, "{}", self.0)
+    }
+}
+
+type Text = Name<&'static str>;
+type Provider = Name<domain::ProviderName>;
+type Model = Name<domain::ModelName>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    provider: Text,
+    provider_name: Provider,
+    model: Model,
+    endpoint: Text,
+    status_code: u32,
+    status_type: Text,
+    stream: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    provider: Text,
+    provider_name: Provider,
+    model: Model,
+    endpoint: Text,
+    stream: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    provider_name: Provider,
+    model: Model,
+    kind: Text,
+    estimated: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    endpoint: Text,
+    outcome: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeploymentLabels {
+    provider_name: Provider,
+    model: Model,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: parking_lot::Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    first_bytes: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    calls: Family<EndpointLabels, Counter>,
+    retries: Family<DeploymentLabels, Counter>,
+    overhead: Histogram,
+    in_flight: Gauge<i64, AtomicI64>,
+    /// Request bytes held in memory.
+    pub(crate) request_memory: Arc<AtomicUsize>,
+}
+
+/// Long calls are ordinary here: up to ten minutes.
+const SECONDS: [f64; 14] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0];
+
+/// The gateway's own share: tens of microseconds, if all is well.
+const OVERHEAD: [f64; 11] = [2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.5];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+/// How one call ended, for counting.
+pub struct Outcome<'a> {
+    /// Who answered, if it came that far.
+    pub route: Option<&'a Route>,
+    /// The route's template.
+    pub template: &'static str,
+    /// Whether the answer was a stream.
+    pub stream: bool,
+    /// The client's status.
+    pub status: u16,
+    /// How it ended.
+    pub end: &'a End,
+    /// What was used.
+    pub usage: Option<Usage>,
+    /// From the head of the request to the end of the reply.
+    pub total: Duration,
+    /// From the head of the request to the first piece of the reply.
+    pub first_byte: Option<Duration>,
+    /// The gateway's own share of the time to the first piece.
+    pub own: Duration,
+    /// Requests sent upstream.
+    pub attempts: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::default();
+        let metrics = Metrics {
+            registry: parking_lot::Mutex::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(seconds),
+            first_bytes: Family::new_with_constructor(seconds),
+            tokens: Family::default(),
+            calls: Family::default(),
+            retries: Family::default(),
+            overhead: Histogram::new(OVERHEAD),
+            in_flight: Gauge::default(),
+            request_memory: Arc::default(),
+        };
+        registry.register("gomodel_requests", "Calls that reached an upstream", metrics.requests.clone());
+        registry.register_with_unit(
+            "gomodel_request_duration",
+            "From the head of a request to the end of its reply",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register("gomodel_requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        registry.register_with_unit(
+            "ferrovia_time_to_first_byte",
+            "From the head of a request to the first piece of its reply",
+            Unit::Seconds,
+            metrics.first_bytes.clone(),
+        );
+        registry.register("ferrovia_tokens", "Tokens, as reported or estimated", metrics.tokens.clone());
+        registry.register("ferrovia_calls", "All requests by route and how they ended", metrics.calls.clone());
+        registry.register("ferrovia_upstream_retries", "Requests sent again", metrics.retries.clone());
+        registry.register_with_unit(
+            "ferrovia_overhead",
+            "The gateway's own share of the time to the first piece of a reply",
+            Unit::Seconds,
+            metrics.overhead.clone(),
+        );
+        *metrics.registry.lock() = registry;
+        metrics
+    }
+}
+
+fn yes(value: bool) -> Text {
+    Name(if value { "true" } else { "false" })
+}
+
+impl Metrics {
+    pub(crate) fn began(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(crate) fn ended(&self, outcome: &Outcome<'_>) {
+        self.in_flight.dec();
+        let word = match outcome.end {
+            End::Complete => "complete",
+            End::ClientGone => "client_gone",
+            End::Failed(fault) if fault.blame == Blame::Caller => "refused",
+            End::Failed(_) => "failed",
+        };
+        let endpoint = Name(outcome.template);
+        self.calls.get_or_create(&EndpointLabels { endpoint: endpoint.clone(), outcome: Name(word) }).inc();
+        let Some(route) = outcome.route.filter(|_| outcome.attempts > 0) else { return };
+        let (provider, provider_name) = (Name(route.instance.spec.name), Name(route.instance.name.clone()));
+        let model = Name(route.model.clone());
+        let failed = matches!(outcome.end, End::Failed(_));
+        self.requests
+            .get_or_create(&RequestLabels {
+                provider: provider.clone(),
+                provider_name: provider_name.clone(),
+                model: model.clone(),
+                endpoint: endpoint.clone(),
+                status_code: u32::from(outcome.status),
+                status_type: Name(if failed || outcome.status >= 400 { "error" } else { "success" }),
+                stream: yes(outcome.stream),
+            })
+            .inc();
+        let labels = DurationLabels {
+            provider,
+            provider_name: provider_name.clone(),
+            model: model.clone(),
+            endpoint,
+            stream: yes(outcome.stream),
+        };
+        self.durations.get_or_create(&labels).observe(outcome.total.as_secs_f64());
+        if let Some(first) = outcome.first_byte {
+            self.first_bytes.get_or_create(&labels).observe(first.as_secs_f64());
+            self.overhead.observe(outcome.own.as_secs_f64());
+        }
+        if outcome.attempts > 1 {
+            let labels = DeploymentLabels { provider_name: provider_name.clone(), model: model.clone() };
+            self.retries.get_or_create(&labels).inc_by(u64::from(outcome.attempts - 1));
+        }
+        if let Some(usage) = outcome.usage {
+            for (kind, count) in [
+                ("input", usage.input),
+                ("output", usage.output),
+                ("cached", usage.cached),
+                ("reasoning", usage.reasoning),
+            ] {
+                if count > 0 {
+                    let labels = TokenLabels {
+                        provider_name: provider_name.clone(),
+                        model: model.clone(),
+                        kind: Name(kind),
+                        estimated: yes(usage.estimated),
+                    };
+                    self.tokens.get_or_create(&labels).inc_by(count);
+                }
+            }
+        }
+    }
+
+    /// The page that Prometheus reads.
+    pub fn page(&self, gateway: &Gateway) -> String {
+        let mut page = String::new();
+        let mut live = Registry::default();
+        live.register_collector(Box::new(Live(Snapshot::of(gateway))));
+        let written = prometheus_client::encoding::text::encode_registry(&mut page, &self.registry.lock())
+            .and_then(|()| prometheus_client::encoding::text::encode_registry(&mut page, &live))
+            .and_then(|()| prometheus_client::encoding::text::encode_eof(&mut page));
+        if written.is_err() {
+            tracing::error!("the metrics page could not be written");
+        }
+        page
+    }
+}
+
+/// What is not counted but looked up when somebody asks.
+#[derive(Debug)]
+struct Snapshot {
+    providers: Vec<(String, i64, i64)>,
+    breakers: Vec<(String, i64)>,
+    idle_connections: i64,
+    request_memory: i64,
+}
+
+impl Snapshot {
+    fn of(gateway: &Gateway) -> Snapshot {
+        let providers = gateway.inventory.instances().iter().map(|instance| {
+            let state = instance.state();
+            let fresh = state.has_answered() && state.stale_since.is_none();
+            (instance.name.to_string(), i64::from(fresh), state.models.len() as i64)
+        });
+        Snapshot {
+            providers: providers.collect(),
+            breakers: gateway
+                .inventory
+                .instances()
+                .iter()
+                .flat_map(|instance| {
+                    let named = move |key: String| match key.is_empty() {
+                        true => instance.name.to_string(),
+                        false => format!("{}/{key}", instance.name),
+                    };
+                    let states = instance.breakers.states().into_iter();
+                    states.map(move |(key, state)| (named(key), i64::from(state != upstream::BreakerState::Closed)))
+                })
+                .collect(),
+            idle_connections: gateway.pool.idle_connections() as i64,
+            request_memory: gateway.metrics.request_memory.load(std::sync::atomic::Ordering::Relaxed) as i64,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Live(Snapshot);
+
+impl Collector for Live {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Snapshot { providers, breakers, idle_connections, request_memory } = &self.0;
+        let mut gauge = |name: &str, help: &str, rows: &mut dyn Iterator<Item = (Vec<(&str, String)>, i64)>| {
+            let mut family = encoder.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
+            for (labels, value) in rows {
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+            Ok::<(), std::fmt::Error>(())
+        };
+        let named = |name: &String| vec![("provider_name", name.clone())];
+        gauge(
+            "ferrovia_provider_up",
+            "Whether the provider's model list could be read the last time",
+            &mut providers.iter().map(|(name, up, _)| (named(name), *up)),
+        )?;
+        gauge(
+            "ferrovia_provider_models",
+            "Models known of the provider",
+            &mut providers.iter().map(|(name, _, models)| (named(name), *models)),
+        )?;
+        gauge(
+            "ferrovia_breaker_open",
+            "Whether a deployment is not asked for now",
+            &mut breakers.iter().map(|(key, open)| (vec![("deployment", key.clone())], *open)),
+        )?;
+        gauge(
+            "ferrovia_idle_connections",
+            "Connections to upstreams waiting for their next use",
+            &mut std::iter::once((Vec::new(), *idle_connections)),
+        )?;
+        gauge(
+            "ferrovia_request_memory_bytes",
+            "Bytes of request bodies held in memory",
+            &mut std::iter::once((Vec::new(), *request_memory)),
+        )?;
+        let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        let mut family =
+            encoder.encode_descriptor("ferrovia_build", "Which version this is", None, ConstCounter::new(1u64).metric_type())?;
+        ConstCounter::new(1u64).encode(family.encode_family(&build)?)
+    }
+}

@@ -1,0 +1,236 @@
+//! `/p/{provider}/…`: the same pipeline, a foreign body.
+//!
+//! Everything passes as it is, both ways, but credentials and what is about a single connection. Usage is still looked
+//! for in what comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use dialect::Body;
+use dialect::json::top_level::TopLevel;
+use dialect::stream::EventStream;
+use domain::{Dialect, Fault, FaultKind, ModelName, Operation, Selector};
+use http::{HeaderValue, Method, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use provider::{control, passthrough};
+use tokio::time::Instant;
+use upstream::{OutBody, Outbound};
+
+use crate::call::{self, Call, Held, Payload};
+use crate::flight::{Opened, Source, unsent};
+use crate::identity::{Caller, Method as AuthMethod};
+use crate::inbound::Inbound;
+use crate::reply::Depth;
+use crate::reply::body::Watch;
+use crate::routing::Route;
+use crate::trail::Progress;
+use crate::{Gateway, Instance, headers};
+
+/// Bodies up to this many bytes are read before they are sent on, so that the model in them is known.
+const PEEKED: u64 = 64 << 10;
+
+/// Where a passthrough call goes.
+pub struct Way {
+    /// The instance.
+    pub instance: Arc<Instance>,
+    /// The upstream path.
+    pub path: String,
+}
+
+/// Finds the instance (by name, else the first of the type) and the upstream path, and refuses what is closed.
+pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> Result<Way, Fault> {
+    let settings = &gateway.settings.passthrough;
+    let instance = gateway.inventory.named(provider).or_else(|| gateway.inventory.of_type(provider).next());
+    let kind = instance.map_or(provider, |instance| instance.spec.name);
+    if !settings.types.iter().any(|open| open == kind) {
+        return Err(not_enabled(&settings.types, provider));
+    }
+    let Some(instance) = instance.cloned() else {
+        return Err(Fault::invalid(format!("no provider found for provider type: {provider}")));
+    };
+    let written_v1 = rest.strip_prefix("v1/").or_else(|| rest.strip_prefix("V1/"));
+    if written_v1.is_some() && !settings.v1_alias {
+        let message = "provider passthrough v1 alias is disabled; use /p/{provider}/... without the v1 prefix";
+        return Err(Fault::invalid(message));
+    }
+    let path = written_v1.unwrap_or(rest);
+    if path.trim_matches('/').is_empty() {
+        return Err(Fault::invalid("provider passthrough endpoint is required"));
+    }
+    let normal = control::normalise(&format!("/{path}")).ok_or_else(|| {
+        Fault::invalid("the passthrough path must not climb (`..`) or hide characters behind encodings")
+    })?;
+    let may_control = settings.control_routes && caller.method == AuthMethod::MasterKey;
+    if control::is_control(instance.spec, &normal) && !may_control {
+        let message = format!(
+            "{normal} controls the engine and is closed on the passthrough; with the master key it can be opened by \
+             PASSTHROUGH_CONTROL_ROUTES=true"
+        );
+        return Err(Fault::new(FaultKind::Forbidden, message).code("control_route_denied"));
+    }
+    let path = passthrough::path(instance.spec, &instance.base, path, written_v1.is_some());
+    Ok(Way { instance, path })
+}
+
+fn not_enabled(types: &[String], provider: &str) -> Fault {
+    if types.is_empty() {
+        return Fault::invalid("provider passthrough is not enabled for any providers");
+    }
+    let mut types = types.to_vec();
+    types.sort();
+    let types = types.join(", ");
+    Fault::invalid(format!(
+        "provider passthrough for \"{provider}\" is not enabled; currently enabled providers: {types}"
+    ))
+}
+
+/// Takes the body in: short JSON whole, so that its model is known and it can be sent again; everything else as it comes.
+pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
+    let Inbound { head, body, request_id, .. } = inbound;
+    let limit = call::limit(&gateway.settings, &head.headers);
+    let length = call::declared_length(&head.headers);
+    if length.is_some_and(|length| length > limit as u64) {
+        return Err(call::too_large(limit));
+    }
+    let json = crate::flight::media_type(&head.headers).ends_with("json");
+    let mut memory = Held::default();
+    let payload = if body.is_end_stream() || length == Some(0) {
+        Payload::Empty
+    } else if json && length.is_some_and(|length| length <= PEEKED) {
+        let (bytes, held) = call::read_whole(gateway, &head.headers, body, limit).await?;
+        memory = held;
+        Payload::Opaque(bytes)
+    } else {
+        Payload::Stream { source: Limited::new(body, limit).boxed_unsync(), length }
+    };
+    let named = match &payload {
+        Payload::Opaque(bytes) => Body::read(bytes.clone()).ok(),
+        _ => None,
+    };
+    let model = named.as_ref().and_then(|body| body.string("model").ok().flatten());
+    let stream = named.as_ref().and_then(|body| body.bool("stream").ok().flatten()).unwrap_or(false);
+    Ok(Call {
+        operation: Operation::Passthrough,
+        dialect: Dialect::Foreign,
+        method: head.method,
+        query: head.uri.query().map(str::to_owned),
+        headers: head.headers,
+        request_id,
+        payload,
+        selector: model.map(|model| Selector { provider: None, model, explicit: false }),
+        stream,
+        asked_usage: true,
+        choices: 1,
+        rerank: None,
+        memory,
+    })
+}
+
+/// The deployment for logs and metrics: only models that the instance has, so that labels stay bounded.
+pub fn route(way: &Way, call: &Call) -> Route {
+    let named = call.selector.as_ref().and_then(|selector| way.instance.model(&selector.model));
+    Route { instance: way.instance.clone(), model: named.unwrap_or_else(|| ModelName::from("")) }
+}
+
+/// Sends the request and relays the answer, whatever its status.
+pub async fn fly(
+    gateway: Arc<Gateway>,
+    mut call: Call,
+    way: Way,
+    progress: Arc<Progress>,
+    depth: Depth,
+) -> Result<Opened, Fault> {
+    let began = Instant::now();
+    let instance = &way.instance;
+    let path_and_query = match &call.query {
+        Some(query) => format!("{}?{query}", way.path),
+        None => way.path.clone(),
+    };
+    let idempotent = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+        || call.headers.get("idempotency-key").is_some_and(|key| !key.is_empty());
+    let replayable = !matches!(call.payload, Payload::Stream { .. });
+    let mut attempt = 0;
+    let answer = loop {
+        let body = match &mut call.payload {
+            Payload::Json(body) => OutBody::Segments(vec![body.bytes().clone()]),
+            Payload::Opaque(bytes) => OutBody::Segments(vec![bytes.clone()]),
+            Payload::Empty => OutBody::Empty,
+            Payload::Stream { source, length } => {
+                let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+                OutBody::Stream { body: std::mem::replace(source, empty), length: *length }
+            }
+        };
+        let user_paths = &gateway.settings.user_path_headers;
+        let request = Outbound {
+            method: call.method.clone(),
+            path_and_query: path_and_query.clone(),
+            headers: headers::for_a_passthrough(&call.headers, instance, &call.request_id, user_paths),
+            body,
+        };
+        progress.attempts.fetch_add(1, Ordering::Relaxed);
+        progress.began.store(true, Ordering::Relaxed);
+        match gateway.pool.send(&instance.target, request, &instance.limits).await {
+            Ok(answer) => break answer,
+            Err(error) => {
+                let fault = too_large_after_all(&error, &gateway, &call).unwrap_or_else(|| unsent(&error));
+                let again = fault.retry != domain::Retry::Never && replayable && idempotent;
+                if !again || attempt >= instance.retry.retries {
+                    return Err(Fault { message: gateway.masks.text(fault.message.clone()), ..fault });
+                }
+                attempt += 1;
+                tokio::time::sleep(instance.retry.backoff.delay(attempt)).await;
+            }
+        }
+    };
+    progress.waited.store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    let kind = crate::flight::media_type(&answer.headers);
+    let mut headers = headers::for_the_passthrough_client(&answer.headers);
+    if answer.status.is_client_error() || answer.status.is_server_error() {
+        return refused(&gateway, instance, answer, &kind, headers).await;
+    }
+    if let Some(length) = answer.headers.get(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, length.clone());
+    }
+    let plain = !answer.headers.contains_key(header::CONTENT_ENCODING);
+    let watch = match kind.as_str() {
+        _ if depth < Depth::Marks || !plain => Watch::Nothing,
+        "text/event-stream" => Watch::Events(EventStream::new(Dialect::Foreign, 1, false)),
+        kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
+        _ => Watch::Nothing,
+    };
+    Ok(Opened { status: answer.status, headers, source: Source::Opaque { incoming: answer.body, watch } })
+}
+
+/// A streamed body that turned out longer than it may be fails the send; the client's fault, in its own words.
+fn too_large_after_all(error: &upstream::SendError, gateway: &Gateway, call: &Call) -> Option<Fault> {
+    let upstream::SendError::ClientBody(cause) = error else { return None };
+    let limit = call::limit(&gateway.settings, &call.headers);
+    cause.downcast_ref::<http_body_util::LengthLimitError>().map(|_| call::too_large(limit))
+}
+
+/// A refusal: relayed as it is if it is JSON, put into the envelope if it is nothing a program could read, or if the
+/// operator wants GoModel's way.
+async fn refused(
+    gateway: &Gateway,
+    instance: &Instance,
+    answer: upstream::Answer,
+    kind: &str,
+    mut headers: http::HeaderMap,
+) -> Result<Opened, Fault> {
+    let status = answer.status;
+    let compressed = answer.headers.contains_key(header::CONTENT_ENCODING);
+    let (head, body) = crate::flight::read_refusal(answer, instance.idle).await;
+    let json = kind.ends_with("json") && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    if (json || compressed) && !gateway.settings.passthrough.rewrite_errors {
+        let body = gateway.masks.bytes(&body).map_or(body, Bytes::from);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let source = Source::Whole { pieces: [body].into(), usage: None };
+        return Ok(Opened { status, headers, source });
+    }
+    let mut fault = dialect::fault::refusal(status.as_u16(), &body);
+    fault.message = gateway.masks.text(fault.message);
+    headers::keep_in(&mut fault, &head);
+    Err(fault)
+}

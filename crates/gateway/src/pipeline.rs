@@ -1,0 +1,282 @@
+//! One request, start to finish. Read this file first.
+//!
+//! Each stage is one line of [`answer`] and one module next door. A stage takes what it needs and returns something
+//! more certain than it was given, or refuses. Nothing outside this file decides what happens to a call, or in what
+//! order: cheap refusals first, spending last.
+//!
+//! ```text
+//! route → identify → read → resolve → plan → attempt → reply
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{Dialect, Fault, FaultKind, Operation};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::call::Call;
+use crate::flight::{Flight, Opened};
+use crate::front::{self, Front};
+use crate::inbound::Inbound;
+use crate::reply::body::Telling;
+use crate::reply::{Reply, ReplyBody, Tap};
+use crate::trail::Trail;
+use crate::{Gateway, headers, identity, models, passthrough, routing, unsupported};
+
+/// What a request came to.
+enum Answer {
+    /// A model's reply.
+    Reply(Box<Departure>),
+    /// Something that we know ourselves.
+    Own(Bytes),
+}
+
+/// A flight that is ready to go, and what the client must be told of it.
+struct Departure {
+    flight: BoxFuture<'static, Result<Opened, Fault>>,
+    changes: Vec<&'static str>,
+    stream: bool,
+    relayed: bool,
+    idle: std::time::Duration,
+}
+
+/// Answers one request. Always answers; a refusal is an answer too.
+pub async fn serve(gateway: Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody> {
+    let mut trail = Trail::open(&gateway, &inbound);
+    let mut allowed: &'static [http::Method] = &[];
+    match answer(&gateway, inbound, &mut trail, &mut allowed).await {
+        Ok(Answer::Own(body)) => own(body, trail),
+        Ok(Answer::Reply(departure)) => attempt(&gateway, *departure, trail).await,
+        Err(fault) => {
+            let mut response = refuse(fault, trail);
+            if !allowed.is_empty() {
+                let names: Vec<_> = allowed.iter().map(http::Method::as_str).collect();
+                let names = HeaderValue::from_str(&names.join(", ")).expect("methods are plain text");
+                response.headers_mut().insert(header::ALLOW, names);
+            }
+            response
+        }
+    }
+}
+
+/// Everything that can be known before an upstream is asked.
+async fn answer(
+    gateway: &Arc<Gateway>,
+    inbound: Inbound,
+    trail: &mut Trail,
+    allowed: &mut &'static [http::Method],
+) -> Result<Answer, Fault> {
+    // who is asking comes first: an unknown caller does not learn which routes there are
+    let caller = identity::identify(&gateway.settings, &inbound.head.headers)?;
+    trail.caller(&caller);
+    let (method, path) = (&inbound.head.method, inbound.head.uri.path());
+    let found = front::route(method, path, gateway.settings.passthrough.enabled);
+    let route = found.map_err(|(fault, methods)| {
+        *allowed = methods;
+        fault
+    })?;
+    trail.template(route.template, crate::call::dialect_of(&route));
+    match route.front {
+        Front::Models => {
+            Ok(Answer::Own(models::list(gateway, trail.dialect(), inbound.head.uri.query())))
+        }
+        Front::Model(id) => Ok(Answer::Own(models::one(gateway, trail.dialect(), &id).await?)),
+        Front::Unsupported(operation, id) => Err(not_built(gateway, inbound, operation, id).await),
+        Front::Passthrough { provider, rest } => {
+            let way = passthrough::find(gateway, &caller, &provider, &rest)?;
+            let call = passthrough::read(gateway, inbound).await?;
+            trail.call(&call);
+            trail.route(&passthrough::route(&way, &call));
+            let (stream, idle) = (call.stream, way.instance.idle);
+            let flight = passthrough::fly(gateway.clone(), call, way, trail.progress(), trail.depth()).boxed();
+            Ok(Answer::Reply(Box::new(Departure { flight, changes: Vec::new(), stream, relayed: true, idle })))
+        }
+        Front::Call(operation, dialect) => {
+            let call = Call::read(gateway, inbound, operation, dialect).await?;
+            trail.call(&call);
+            let selector = call.selector.as_ref().expect("a model call names a model");
+            let route = routing::resolve(gateway, selector).await?;
+            trail.route(&route);
+            let (stream, idle) = (call.stream, route.instance.idle);
+            let flight = Flight::plan(gateway, call, route, trail.progress())?;
+            let changes = flight.changes().to_vec();
+            let flight = flight.fly().boxed();
+            Ok(Answer::Reply(Box::new(Departure { flight, changes, stream, relayed: false, idle })))
+        }
+    }
+}
+
+/// A route whose other side does not exist yet: what can be said about the provider is said.
+async fn not_built(gateway: &Arc<Gateway>, inbound: Inbound, operation: Operation, id: Option<String>) -> Fault {
+    let creates = inbound.head.method == http::Method::POST;
+    let query = inbound.head.uri.query().unwrap_or_default();
+    let named = query.split('&').find_map(|pair| pair.strip_prefix("provider=")).map(str::to_owned);
+    let of_objects = matches!(operation, Operation::File | Operation::Batch);
+    let mut kind = named;
+    if creates && !of_objects {
+        // whoever names a model that exists is told which provider cannot do it
+        let json = crate::flight::media_type(&inbound.head.headers).ends_with("json");
+        if json {
+            match Call::read(gateway, inbound, operation, Dialect::Vllm).await {
+                Err(fault) => return fault,
+                Ok(call) => {
+                    let selector = call.selector.as_ref().expect("a model call names a model");
+                    return match routing::resolve(gateway, selector).await {
+                        Ok(route) if operation == Operation::ResponseLifecycle => {
+                            unsupported::by(&route.instance, Operation::Generate, Dialect::Responses)
+                        }
+                        Ok(route) => unsupported::by(&route.instance, operation, Dialect::Vllm),
+                        Err(fault) => fault,
+                    };
+                }
+            }
+        }
+    } else if creates && operation == Operation::Batch && id.is_none() {
+        match crate::call::read_whole(gateway, &inbound.head.headers, inbound.body, gateway.settings.body_limit).await {
+            Err(fault) => return fault,
+            Ok((bytes, _held)) => match dialect::Body::read(bytes) {
+                Err(reject) => return reject.into(),
+                Ok(body) => {
+                    let metadata: Option<serde_json::Value> = body.parse("metadata").ok().flatten();
+                    kind = kind.or_else(|| metadata?.get("provider")?.as_str().map(str::to_owned));
+                }
+            },
+        }
+    }
+    let kind = unsupported::kind_meant(&gateway.inventory, kind.as_deref());
+    unsupported::object(operation, id.as_deref(), creates, kind)
+}
+
+/// Lets the flight go. Its status is open until the first event, or until a stream's client has waited long enough.
+async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Response<ReplyBody> {
+    let Departure { mut flight, changes, stream, relayed, idle } = departure;
+    let telling = Telling {
+        dialect: trail.dialect(),
+        request_id: trail.request_id().to_owned(),
+        masks: gateway.masks.clone(),
+        keep_alive: gateway.settings.keep_alive,
+        idle,
+    };
+    let patience = match (relayed, stream) {
+        (true, _) => None,
+        (false, true) => Some(gateway.settings.keep_alive),
+        (false, false) => Some(gateway.settings.call_timeout),
+    };
+    let opened = match patience {
+        None => flight.await,
+        Some(patience) => match tokio::time::timeout(patience, &mut flight).await {
+            Ok(opened) => opened,
+            Err(_) if stream => {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+                return respond(StatusCode::OK, headers, &changes, trail, |taps| {
+                    Reply::committed(flight, telling, taps)
+                });
+            }
+            Err(_) => {
+                let message = format!("no complete answer within {} s (HTTP_TIMEOUT)", patience.as_secs());
+                Err(Fault::new(FaultKind::TimedOut, message))
+            }
+        },
+    };
+    match opened {
+        Ok(mut opened) => {
+            let (status, headers) = (opened.status, std::mem::take(&mut opened.headers));
+            respond(status, headers, &changes, trail, |taps| Reply::opened(opened, telling, taps))
+        }
+        Err(fault) => refuse(fault, trail),
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// A reply that has begun.
+fn respond(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    changes: &[&'static str],
+    mut trail: Trail,
+    reply: impl FnOnce(Vec<Box<dyn Tap>>) -> Reply,
+) -> Response<ReplyBody> {
+    trail.status(status.as_u16());
+    if !changes.is_empty() {
+        let changes = HeaderValue::from_str(&changes.join(", ")).expect("names of changes are plain text");
+        headers.insert(headers::CHANGES, changes);
+    }
+    common(&mut headers, &trail);
+    let reply = reply(vec![Box::new(trail)]);
+    let mut response = Response::new(ReplyBody::Reply(Box::new(reply)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// An answer of our own.
+fn own(body: Bytes, mut trail: Trail) -> Response<ReplyBody> {
+    trail.status(StatusCode::OK.as_u16());
+    let mut response = Response::new(ReplyBody::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    common(headers, &trail);
+    trail.answered();
+    response
+}
+
+/// A refusal, in the client's dialect.
+fn refuse(fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
+    let status = dialect::fault::status(&fault);
+    trail.status(status.as_u16());
+    let mut response = Response::new(ReplyBody::from(dialect::fault::body(trail.dialect(), &fault, trail.request_id())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(value) = fault.retry_after.as_ref().and_then(|value| HeaderValue::from_str(value).ok()) {
+        headers.insert(header::RETRY_AFTER, value);
+    }
+    for (name, value) in &fault.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    if fault.upstream_status == Some(200) {
+        headers.insert("x-ferrovia-upstream-status", HeaderValue::from_static("200"));
+    }
+    common(headers, &trail);
+    trail.refuse(&fault);
+    response
+}
+
+/// What every response carries: its request's id, and where the time went.
+fn common(headers: &mut HeaderMap, trail: &Trail) {
+    if let Ok(id) = HeaderValue::from_str(trail.request_id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let (own, waited) = trail.shares();
+    let millis = |d: std::time::Duration| d.as_secs_f64() * 1e3;
+    let timing = if waited.is_zero() {
+        format!("gateway;dur={:.3}", millis(own))
+    } else {
+        format!("gateway;dur={:.3}, upstream;dur={:.3}", millis(own), millis(waited))
+    };
+    if let Ok(timing) = HeaderValue::from_str(&timing) {
+        headers.append(SERVER_TIMING, timing);
+    }
+}
+
+/// A request that the server itself refuses, said in the client's dialect: bodies declared too large, bad targets.
+pub fn refused_before(gateway: &Arc<Gateway>, inbound: Inbound, fault: Fault) -> Response<ReplyBody> {
+    let trail = Trail::open(gateway, &inbound);
+    refuse(fault, trail)
+}
+
+/// Whether a body declares more bytes than it may have.
+pub fn declared_too_large(gateway: &Gateway, head: &http::request::Parts) -> Option<Fault> {
+    let limit = crate::call::limit(&gateway.settings, &head.headers);
+    let declared = crate::call::declared_length(&head.headers)?;
+    (declared > limit as u64).then(|| crate::call::too_large(limit))
+}

@@ -1,0 +1,41 @@
+//! A reply on its way to the client: past taps, ended exactly once.
+//!
+//! [`speech`] decides what is said (pure); [`body`] polls the upstream and the clock, and says it.
+
+pub mod body;
+pub mod speech;
+
+pub use body::{Reply, ReplyBody};
+
+use dialect::stream::Frame;
+use domain::Fault;
+
+/// How a reply ended. Exactly once, always.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// As its dialect says it ends.
+    Complete,
+    /// The client left.
+    ClientGone,
+    /// It failed, and the client was told.
+    Failed(Fault),
+}
+
+/// How closely a tap looks. The deepest one decides for the whole call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// It counts bytes.
+    Bytes,
+    /// It wants usage, errors and ends, noticed in the bytes.
+    Marks,
+}
+
+/// Watches a reply go by. Cannot change it, cannot slow it.
+pub trait Tap: Send {
+    /// How closely it looks.
+    fn depth(&self) -> Depth;
+    /// Some whole events, or a piece of a JSON reply, with what was noticed in it.
+    fn see(&mut self, frame: &Frame);
+    /// The reply is over.
+    fn end(self: Box<Self>, end: &End);
+}

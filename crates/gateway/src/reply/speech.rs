@@ -1,0 +1,285 @@
+//! What the client is told, given what the upstream said: pure, so that a story of a call is a test.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dialect::json::top_level::{Progress, TopLevel};
+use dialect::stream::{EventStream, Frame};
+use dialect::{fault, sse, usage};
+use domain::{Dialect, Fault, FaultKind};
+
+use super::End;
+use crate::mask::Masks;
+
+/// Members that only an answer has: an `error` beside one of them is part of the answer.
+const OF_AN_ANSWER: [&str; 6] = ["provider", "choices", "data", "results", "output", "content"];
+
+/// A streamed reply, retold: hidden usage left out, an error put into the client's words, a missing end added.
+pub struct Speech {
+    stream: EventStream,
+    dialect: Dialect,
+    request_id: String,
+    /// The client did not ask for the usage chunk that we asked for.
+    hide_usage: bool,
+    /// A failure that the upstream told in the client's own dialect.
+    told: Option<Fault>,
+    masks: Masks,
+}
+
+impl Speech {
+    /// Retells a stream that may have been read a little already.
+    pub fn new(
+        stream: EventStream,
+        dialect: Dialect,
+        request_id: String,
+        hide_usage: bool,
+        masks: Masks,
+    ) -> Speech {
+        Speech { stream, dialect, request_id, hide_usage, told: None, masks }
+    }
+
+    /// Takes the next bytes; what the client gets is appended to `out`. `Some` when the reply is over.
+    pub fn hear(
+        &mut self,
+        bytes: Bytes,
+        tap: &mut dyn FnMut(&Frame),
+        out: &mut VecDeque<Bytes>,
+    ) -> Option<End> {
+        let mut frames = Vec::new();
+        self.stream.push(bytes, &mut frames);
+        self.pass(frames, tap, out)
+    }
+
+    /// Passes frames on. `Some` when the reply is over.
+    pub fn pass(
+        &mut self,
+        frames: Vec<Frame>,
+        tap: &mut dyn FnMut(&Frame),
+        out: &mut VecDeque<Bytes>,
+    ) -> Option<End> {
+        for frame in frames {
+            tap(&frame);
+            match &frame.marks.fault {
+                // the dialect has its own word for a failed reply, and the upstream used it
+                Some(fault) if frame.marks.terminal => self.told = Some(fault.clone()),
+                Some(fault) => return Some(self.fail(fault.clone(), out)),
+                None => {}
+            }
+            if !(self.hide_usage && frame.marks.only_usage) {
+                out.push_back(frame.raw);
+            }
+        }
+        self.stream.over().then(|| self.over())
+    }
+
+    /// The upstream's bytes stopped: at their end, or because of `cut`.
+    pub fn close(
+        &mut self,
+        cut: Option<Fault>,
+        tap: &mut dyn FnMut(&Frame),
+        out: &mut VecDeque<Bytes>,
+    ) -> End {
+        if let Some(end) = self.finish_last_event(tap, out) {
+            return end;
+        }
+        if self.stream.complete() {
+            out.extend(self.stream.missing_end());
+            return self.over();
+        }
+        let fault = cut.unwrap_or_else(|| {
+            Fault::new(FaultKind::Broken, "the upstream's stream ended before the reply was complete")
+        });
+        self.fail(fault.code("stream_incomplete"), out)
+    }
+
+    /// An upstream may leave out the blank line after its last event, or stop inside `[DONE]`.
+    fn finish_last_event(&mut self, tap: &mut dyn FnMut(&Frame), out: &mut VecDeque<Bytes>) -> Option<End> {
+        let rest = self.stream.leftover();
+        let data = sse::read(&rest).data?;
+        let whole = data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok();
+        if !whole {
+            return None;
+        }
+        let ending: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+        let event = [&rest[..], ending].concat();
+        self.hear(event.into(), tap, out)
+    }
+
+    fn over(&mut self) -> End {
+        match self.told.take() {
+            Some(fault) => End::Failed(fault),
+            None => End::Complete,
+        }
+    }
+
+    /// Tells the client of a failure: one error event, no finish, no `[DONE]`.
+    fn fail(&mut self, mut fault: Fault, out: &mut VecDeque<Bytes>) -> End {
+        fault.message = self.masks.text(fault.message);
+        out.push_back(fault::event(self.dialect, &fault, &self.request_id, self.stream.events()));
+        End::Failed(fault)
+    }
+
+    /// Whether something may be said in between: not inside an event that is passing in pieces.
+    pub fn between_events(&self) -> bool {
+        !self.stream.inside_an_event()
+    }
+}
+
+/// A large JSON reply, retold while it passes: a member added before its last brace, usage noticed.
+pub struct Recital {
+    top: TopLevel,
+    /// The member to add, name and value, unless the reply has it.
+    member: Option<Bytes>,
+}
+
+impl Recital {
+    /// Retells a JSON object, adding the `provider` member if there is one to add.
+    pub fn new(provider: Option<&str>) -> Recital {
+        let member = provider.map(|kind| Bytes::from(format!("\"provider\":\"{kind}\"")));
+        Recital { top: TopLevel::new(&["usage", "error"], &OF_AN_ANSWER), member }
+    }
+
+    /// Takes the next bytes and gives what goes on. A reply that is no JSON object is a fault.
+    pub fn hear(&mut self, bytes: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), Fault> {
+        match self.top.push(&bytes) {
+            Progress::Broken => Err(Fault::new(FaultKind::Broken, "the upstream's reply is not a JSON object")),
+            Progress::Closes { at } => {
+                let member = self.member.take().filter(|_| !self.top.has("provider"));
+                out.push_back(bytes.slice(..at));
+                if let Some(member) = member {
+                    if self.top.has_members() {
+                        out.push_back(Bytes::from_static(b","));
+                    }
+                    out.push_back(member);
+                }
+                out.push_back(bytes.slice(at..));
+                out.retain(|piece| !piece.is_empty());
+                Ok(())
+            }
+            _ => {
+                out.push_back(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The error that the beginning shows, if it is one.
+    pub fn error(&self) -> Option<Fault> {
+        if OF_AN_ANSWER[1..].iter().any(|name| self.top.has(name)) {
+            return None;
+        }
+        let error = self.top.value("error")?;
+        fault::in_reply(&[b"{\"error\":", &error[..], b"}"].concat())
+    }
+
+    /// The usage reported, if it has passed.
+    pub fn usage(&self) -> Option<domain::Usage> {
+        usage::read(self.top.value("usage")?)
+    }
+
+    /// The reply is over: whether it was whole.
+    pub fn close(self) -> Result<(), Fault> {
+        self.top.finish().map(|_| ()).map_err(|_| {
+            Fault::new(FaultKind::Broken, "the upstream's reply was cut off").code("response_incomplete")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(dialect: Dialect, hide: bool, pieces: &[&str]) -> (String, End) {
+        let mut speech = Speech::new(EventStream::new(dialect, 1, hide), dialect, "r1".into(), hide, Masks::default());
+        let mut out = VecDeque::new();
+        let mut end = None;
+        for piece in pieces {
+            end = end.or(speech.hear(Bytes::copy_from_slice(piece.as_bytes()), &mut |_| {}, &mut out));
+        }
+        let end = end.unwrap_or_else(|| speech.close(None, &mut |_| {}, &mut out));
+        let text = out.iter().map(|b| std::str::from_utf8(b).expect("text")).collect();
+        (text, end)
+    }
+
+    const FIRST: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+    const LAST: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n";
+    const DONE: &str = "data: [DONE]\n\n";
+
+    #[test]
+    fn a_plain_stream_is_told_byte_for_byte() {
+        let (text, end) = tell(Dialect::Chat, false, &[FIRST, LAST, USAGE, DONE]);
+        assert_eq!(text, [FIRST, LAST, USAGE, DONE].concat());
+        assert!(matches!(end, End::Complete));
+    }
+
+    #[test]
+    fn usage_that_was_not_asked_for_is_hidden() {
+        let whole = [FIRST, LAST, USAGE, DONE].concat();
+        assert_eq!(tell(Dialect::Chat, true, &[&whole]).0, [FIRST, LAST, DONE].concat());
+    }
+
+    #[test]
+    fn a_missing_or_half_written_end_is_repaired() {
+        for rest in ["", "data: [DONE]", "data: [DONE]\n", "data: [DO"] {
+            let (text, end) = tell(Dialect::Chat, false, &[FIRST, LAST, rest]);
+            assert_eq!(text, [FIRST, LAST, DONE].concat(), "{rest:?}");
+            assert!(matches!(end, End::Complete));
+        }
+        let unfinished = LAST.trim_end();
+        assert_eq!(tell(Dialect::Chat, false, &[FIRST, unfinished]).0, [FIRST, LAST, DONE].concat());
+    }
+
+    #[test]
+    fn a_stream_that_stops_early_never_ends_cleanly() {
+        for rest in ["", "data: {\"choices\":[{\"ind", ": comment\n\n"] {
+            let (text, end) = tell(Dialect::Chat, false, &[FIRST, rest]);
+            assert!(text.ends_with("\"code\":\"stream_incomplete\"}}\n\n"), "{text}");
+            assert!(!text.contains("[DONE]"));
+            assert!(matches!(end, End::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn a_late_error_is_told_in_the_clients_dialect() {
+        let error = "data: {\"error\":{\"message\":\"out of memory\",\"type\":\"InternalServerError\",\"code\":500}}\n\n";
+        let (text, end) = tell(Dialect::Chat, false, &[FIRST, error, DONE]);
+        assert!(text.starts_with(FIRST) && text.contains("out of memory") && !text.contains("[DONE]"));
+        assert!(text.contains("\"type\":\"provider_error\""));
+        assert!(matches!(end, End::Failed(_)));
+    }
+
+    #[test]
+    fn a_response_that_failed_in_its_own_words_is_not_retold() {
+        let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"x\"}}}\n\n";
+        let (text, end) = tell(Dialect::Responses, false, &[failed]);
+        assert_eq!(text, format!("{failed}{DONE}"));
+        assert!(matches!(end, End::Failed(_)));
+    }
+
+    #[test]
+    fn a_member_is_added_before_the_last_brace_wherever_the_cuts_are() {
+        let json = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2}} \n";
+        let expect = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2},\"provider\":\"vllm\"} \n";
+        for cut in 0..json.len() {
+            let mut recital = Recital::new(Some("vllm"));
+            let mut out = VecDeque::new();
+            for piece in [&json[..cut], &json[cut..]] {
+                recital.hear(Bytes::copy_from_slice(piece.as_bytes()), &mut out).expect("an object");
+            }
+            let text: Vec<u8> = out.iter().flat_map(|b| b.to_vec()).collect();
+            assert_eq!(String::from_utf8(text).expect("text"), expect, "{cut}");
+            assert_eq!(recital.usage().map(|u| u.input), Some(2));
+            recital.close().expect("whole");
+        }
+    }
+
+    #[test]
+    fn a_large_reply_that_is_cut_off_is_no_success() {
+        let mut recital = Recital::new(None);
+        recital.hear(Bytes::from_static(b"{\"data\":[1,"), &mut VecDeque::new()).expect("so far");
+        assert!(recital.close().is_err());
+        let mut recital = Recital::new(None);
+        assert!(recital.hear(Bytes::from_static(b"<html>"), &mut VecDeque::new()).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! What an operator chose, valid and ready to be used on every call.
+
+use std::time::Duration;
+
+use domain::Secret;
+use http::HeaderName;
+
+/// Settings that calls read. Built once from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The key that opens everything. `None`: the gateway is open.
+    pub master_key: Option<Secret>,
+    /// The largest JSON body, in bytes.
+    pub body_limit: usize,
+    /// The largest body of any other kind, in bytes.
+    pub upload_limit: usize,
+    /// All request bodies held in memory at one time, in bytes.
+    pub memory_limit: usize,
+    /// Headers in which a caller may state its user path, first match wins.
+    pub user_path_headers: Vec<HeaderName>,
+    /// Whether usage is asked for on streams that did not ask.
+    pub ask_for_usage: bool,
+    /// Whether JSON replies get the `provider` member.
+    pub provider_member: bool,
+    /// After how much silence a stream gets a keep-alive, and its status is settled.
+    pub keep_alive: Duration,
+    /// The bound on calls that do not stream, from start to end.
+    pub call_timeout: Duration,
+    /// What the passthrough may do.
+    pub passthrough: Passthrough,
+    /// Whether `/v1/models` lists bare ids.
+    pub bare_model_ids: bool,
+    /// Whether `/v1/models` lists no concrete models at all, only aliases.
+    pub only_aliases: bool,
+    /// Whether only requests for models are logged.
+    pub log_calls: bool,
+}
+
+/// What `/p/{provider}/…` may do.
+#[derive(Clone, Debug)]
+pub struct Passthrough {
+    /// Whether the routes exist.
+    pub enabled: bool,
+    /// Whether `/p/{provider}/v1/…` means the same as `/p/{provider}/…`.
+    pub v1_alias: bool,
+    /// The types that may be reached.
+    pub types: Vec<String>,
+    /// Whether control routes are open to the master key.
+    pub control_routes: bool,
+    /// Whether refusals are re-written into our envelope, as GoModel does.
+    pub rewrite_errors: bool,
+}

@@ -1,0 +1,290 @@
+//! What happened to one call, while it happens. Closes once, also when the client leaves, and then becomes one log line
+//! and the metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::{Blame, Dialect, Fault, Operation, Usage};
+
+use crate::Gateway;
+use crate::call::Call;
+use crate::identity::Caller;
+use crate::inbound::Inbound;
+use crate::metrics::Outcome;
+use crate::reply::{Depth, End, Tap};
+use crate::routing::Route;
+use dialect::stream::Frame;
+
+/// A token is about this many bytes of a request: the estimate where nobody reports.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// How far a call has come upstream. Shared with the flight, which may still be under way when the trail closes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Requests sent, retries included.
+    pub attempts: AtomicU32,
+    /// Whether an upstream was handed the request, so that it may have begun to work.
+    pub began: AtomicBool,
+    /// Microseconds from the first request to the first piece of the answer, back-off included.
+    pub waited: AtomicU64,
+}
+
+/// What happened to one call.
+pub struct Trail {
+    gateway: Arc<Gateway>,
+    request_id: String,
+    trace: Option<String>,
+    peer: Option<String>,
+    template: &'static str,
+    method: http::Method,
+    operation: Option<Operation>,
+    dialect: Dialect,
+    stream: bool,
+    auth: &'static str,
+    user_path: Option<String>,
+    route: Option<Route>,
+    requested: Option<String>,
+    request_bytes: u64,
+    progress: Arc<Progress>,
+    arrived: Instant,
+    status: u16,
+    first_byte: Option<Duration>,
+    events: u64,
+    bytes: u64,
+    usage: Option<Usage>,
+    closed: bool,
+}
+
+impl Trail {
+    /// Opens the trail of a request.
+    pub fn open(gateway: &Arc<Gateway>, inbound: &Inbound) -> Trail {
+        let trace = inbound.head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        gateway.metrics.began();
+        Trail {
+            gateway: gateway.clone(),
+            request_id: inbound.request_id.clone(),
+            // version, trace id, span id, flags: the second is what joins logs
+            trace: trace.and_then(|t| t.split('-').nth(1)).map(|id| id.chars().take(32).collect()),
+            peer: inbound.peer.map(|peer| peer.ip().to_string()),
+            template: "unknown",
+            method: inbound.head.method.clone(),
+            operation: None,
+            dialect: Inbound::speaks(&inbound.head),
+            stream: false,
+            auth: "none",
+            user_path: None,
+            route: None,
+            requested: None,
+            request_bytes: crate::call::declared_length(&inbound.head.headers).unwrap_or(0),
+            progress: Arc::default(),
+            arrived: inbound.arrived,
+            status: 0,
+            first_byte: None,
+            events: 0,
+            bytes: 0,
+            usage: None,
+            closed: false,
+        }
+    }
+
+    /// Notes which route it is.
+    pub fn template(&mut self, template: &'static str, dialect: Option<Dialect>) {
+        self.template = template;
+        self.dialect = dialect.unwrap_or(self.dialect);
+    }
+
+    /// Notes who asks.
+    pub fn caller(&mut self, caller: &Caller) {
+        self.auth = caller.method.word();
+        self.user_path = caller.user_path.as_ref().map(ToString::to_string);
+    }
+
+    /// Notes what is asked.
+    pub fn call(&mut self, call: &Call) {
+        self.operation = Some(call.operation);
+        self.stream = call.stream;
+        self.requested = call.selector.as_ref().map(|selector| selector.qualified());
+        if let crate::call::Payload::Json(body) = &call.payload {
+            self.request_bytes = body.len() as u64;
+        }
+    }
+
+    /// Notes who is to answer.
+    pub fn route(&mut self, route: &Route) {
+        self.route = Some(route.clone());
+    }
+
+    /// The dialect in which this client is answered.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The request's id.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// What the flight tells on its way.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Notes the status that the client gets.
+    pub fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// How long the request has been here, and how much of that was spent waiting for upstreams.
+    pub fn shares(&self) -> (Duration, Duration) {
+        let total = self.arrived.elapsed();
+        let waited = Duration::from_micros(self.progress.waited.load(Ordering::Relaxed));
+        (total.saturating_sub(waited), waited)
+    }
+
+    /// Closes the trail of a request that is answered with a fault, without a reply that others watch.
+    pub fn refuse(mut self, fault: &Fault) {
+        self.close(&End::Failed(fault.clone()));
+    }
+
+    /// Closes the trail of a request that was answered without an upstream.
+    pub fn answered(mut self) {
+        self.close(&End::Complete);
+    }
+
+    fn close(&mut self, end: &End) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let usage = self.used(end);
+        self.count(end, usage);
+        self.log(end, usage);
+    }
+
+    /// What was used: as reported, or an estimate where an upstream worked and did not say.
+    fn used(&self, end: &End) -> Option<Usage> {
+        if self.usage.is_some() {
+            return self.usage;
+        }
+        let generates = matches!(self.operation, Some(Operation::Generate | Operation::Complete));
+        let worked = self.progress.began.load(Ordering::Relaxed);
+        let refused = matches!(end, End::Failed(fault) if fault.upstream_status.is_some() || fault.retry != domain::Retry::Never);
+        let nothing_came = self.events == 0 && self.bytes == 0;
+        if !generates || !worked || (refused && nothing_came) {
+            return None;
+        }
+        Some(Usage {
+            input: self.request_bytes / BYTES_PER_TOKEN,
+            output: if self.stream { self.events } else { self.bytes / BYTES_PER_TOKEN },
+            estimated: true,
+            ..Usage::default()
+        })
+    }
+
+    fn count(&self, end: &End, usage: Option<Usage>) {
+        self.gateway.metrics.ended(&Outcome {
+            route: self.route.as_ref(),
+            template: self.template,
+            stream: self.stream,
+            status: self.status,
+            end,
+            usage,
+            total: self.arrived.elapsed(),
+            first_byte: self.first_byte,
+            own: self.shares().0,
+            attempts: self.progress.attempts.load(Ordering::Relaxed),
+        });
+    }
+
+    fn log(&self, end: &End, usage: Option<Usage>) {
+        if !self.gateway.settings.log_calls {
+            return;
+        }
+        let (outcome, fault) = match end {
+            End::Complete => ("complete", None),
+            End::ClientGone => ("client_gone", None),
+            End::Failed(fault) => ("failed", Some(fault)),
+        };
+        let usage = usage.unwrap_or_default();
+        let (own, waited) = self.shares();
+        // one macro call for both levels: tracing's level must be constant
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %self.request_id,
+                    trace_id = self.trace.as_deref(),
+                    method = %self.method,
+                    route = self.template,
+                    operation = self.operation.map(Operation::word),
+                    status = self.status,
+                    outcome,
+                    provider = self.route.as_ref().map(|r| r.instance.name.as_str()),
+                    model = self.route.as_ref().map(|r| r.model.as_str()).or(self.requested.as_deref()),
+                    stream = self.stream,
+                    input_tokens = usage.input,
+                    output_tokens = usage.output,
+                    cached_tokens = usage.cached,
+                    estimated = usage.estimated,
+                    attempts = self.progress.attempts.load(Ordering::Relaxed),
+                    duration_ms = millis(self.arrived.elapsed()),
+                    first_byte_ms = self.first_byte.map(millis),
+                    upstream_ms = millis(waited),
+                    gateway_ms = millis(own),
+                    auth = self.auth,
+                    user_path = self.user_path.as_deref(),
+                    client = self.peer.as_deref(),
+                    error = fault.map(|f| f.message.as_str()),
+                    error_code = fault.and_then(|f| f.code.as_deref()),
+                    upstream_status = fault.and_then(|f| f.upstream_status),
+                    "call"
+                )
+            };
+        }
+        match fault.map(|fault| fault.blame) {
+            Some(Blame::Upstream | Blame::Gateway) => line!(warn),
+            _ => line!(info),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl Tap for Trail {
+    fn depth(&self) -> Depth {
+        Depth::Marks
+    }
+
+    fn see(&mut self, frame: &Frame) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.arrived.elapsed());
+        }
+        self.events += u64::from(frame.marks.events);
+        self.bytes += frame.raw.len() as u64;
+        if frame.marks.usage.is_some() {
+            self.usage = frame.marks.usage;
+        }
+    }
+
+    fn end(mut self: Box<Self>, end: &End) {
+        self.close(end);
+    }
+}
+
+impl Drop for Trail {
+    /// Nobody closed it: the client left before there was a reply, or a panic ended the call.
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        if std::thread::panicking() {
+            let fault = Fault::new(domain::FaultKind::Internal, "an unexpected error occurred");
+            self.status = 500;
+            self.close(&End::Failed(fault));
+        } else {
+            self.status = if self.status == 0 { 499 } else { self.status };
+            self.close(&End::ClientGone);
+        }
+    }
+}
