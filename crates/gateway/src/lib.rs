@@ -30,7 +30,10 @@ pub use pipeline::serve;
 pub use reply::ReplyBody;
 pub use settings::Settings;
 
+use std::sync::Arc;
+
 use mask::Masks;
+use tokio::sync::Notify;
 use upstream::Pool;
 
 /// Everything that calls share.
@@ -45,6 +48,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Configured secrets, to be kept out of everything that is said.
     pub masks: Masks,
+    /// Rung when the time for finishing replies is over: those that still run tell their clients and end.
+    pub closing: Arc<Notify>,
 }
 
 /// Settings as they are by default, for the tests of this crate.
@@ -65,11 +70,13 @@ pub(crate) fn settings_for_tests() -> Settings {
         provider_member: true,
         keep_alive: Duration::from_secs(15),
         call_timeout: Duration::from_secs(600),
+        changes_header: true,
         passthrough: settings::Passthrough {
             enabled: true,
             v1_alias: true,
             types: vec!["vllm".into()],
-            control_routes: false,
+            control_allow: Vec::new(),
+            control_deny: Vec::new(),
             rewrite_errors: false,
         },
         bare_model_ids: false,

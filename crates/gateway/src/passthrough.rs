@@ -22,6 +22,7 @@ use crate::call::{self, Call, Held, Payload};
 use crate::flight::{Opened, Source, unsent};
 use crate::identity::{Caller, Method as AuthMethod};
 use crate::inbound::Inbound;
+use crate::inventory::filter::matches;
 use crate::reply::Depth;
 use crate::reply::body::Watch;
 use crate::routing::Route;
@@ -62,11 +63,13 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     let normal = control::normalise(&format!("/{path}")).ok_or_else(|| {
         Fault::invalid("the passthrough path must not climb (`..`) or hide characters behind encodings")
     })?;
-    let may_control = settings.control_routes && caller.method == AuthMethod::MasterKey;
-    if control::is_control(instance.spec, &normal) && !may_control {
+    let hit = |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
+    let closed = control::is_control(instance.spec, &normal) || hit(&settings.control_deny);
+    let opened = caller.method == AuthMethod::MasterKey && hit(&settings.control_allow);
+    if closed && !opened {
         let message = format!(
-            "{normal} controls the engine and is closed on the passthrough; with the master key it can be opened by \
-             PASSTHROUGH_CONTROL_ROUTES=true"
+            "{normal} controls the engine and is closed on the passthrough; an operator can open it to the master key \
+             with server.passthrough_control_routes.allow (FERROVIA_PASSTHROUGH_CONTROL_ROUTES_ALLOW)"
         );
         return Err(Fault::new(FaultKind::Forbidden, message).code("control_route_denied"));
     }

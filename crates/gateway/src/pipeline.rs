@@ -158,7 +158,9 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
         masks: gateway.masks.clone(),
         keep_alive: gateway.settings.keep_alive,
         idle,
+        closing: gateway.closing.clone(),
     };
+    let changes = if gateway.settings.changes_header { changes } else { Vec::new() };
     let patience = match (relayed, stream) {
         (true, _) => None,
         (false, true) => Some(gateway.settings.keep_alive),

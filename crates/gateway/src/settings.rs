@@ -26,13 +26,15 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// The bound on calls that do not stream, from start to end.
     pub call_timeout: Duration,
+    /// Whether replies tell in a header what was changed.
+    pub changes_header: bool,
     /// What the passthrough may do.
     pub passthrough: Passthrough,
     /// Whether `/v1/models` lists bare ids.
     pub bare_model_ids: bool,
     /// Whether `/v1/models` lists no concrete models at all, only aliases.
     pub only_aliases: bool,
-    /// Whether only requests for models are logged.
+    /// Whether calls are logged.
     pub log_calls: bool,
 }
 
@@ -45,8 +47,10 @@ pub struct Passthrough {
     pub v1_alias: bool,
     /// The types that may be reached.
     pub types: Vec<String>,
-    /// Whether control routes are open to the master key.
-    pub control_routes: bool,
+    /// Control routes that are open to the master key: globs on the decoded path.
+    pub control_allow: Vec<String>,
+    /// Routes that are closed besides the engine's own control routes: globs on the decoded path.
+    pub control_deny: Vec<String>,
     /// Whether refusals are re-written into our envelope, as GoModel does.
     pub rewrite_errors: bool,
 }

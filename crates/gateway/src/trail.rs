@@ -50,6 +50,7 @@ pub struct Trail {
     arrived: Instant,
     status: u16,
     first_byte: Option<Duration>,
+    own: Option<Duration>,
     events: u64,
     bytes: u64,
     usage: Option<Usage>,
@@ -81,6 +82,7 @@ impl Trail {
             arrived: inbound.arrived,
             status: 0,
             first_byte: None,
+            own: None,
             events: 0,
             bytes: 0,
             usage: None,
@@ -130,12 +132,13 @@ impl Trail {
         self.progress.clone()
     }
 
-    /// Notes the status that the client gets.
+    /// Notes the status that the client gets, and that its head goes out now.
     pub fn status(&mut self, status: u16) {
         self.status = status;
+        self.own = Some(self.shares().0);
     }
 
-    /// How long the request has been here, and how much of that was spent waiting for upstreams.
+    /// How much of the time since the request arrived was ours, and how much went to waiting for upstreams.
     pub fn shares(&self) -> (Duration, Duration) {
         let total = self.arrived.elapsed();
         let waited = Duration::from_micros(self.progress.waited.load(Ordering::Relaxed));
@@ -191,7 +194,7 @@ impl Trail {
             usage,
             total: self.arrived.elapsed(),
             first_byte: self.first_byte,
-            own: self.shares().0,
+            own: self.own.unwrap_or_default(),
             attempts: self.progress.attempts.load(Ordering::Relaxed),
         });
     }
@@ -203,10 +206,12 @@ impl Trail {
         let (outcome, fault) = match end {
             End::Complete => ("complete", None),
             End::ClientGone => ("client_gone", None),
+            End::Failed(fault) if fault.blame == Blame::Caller => ("refused", Some(fault)),
             End::Failed(fault) => ("failed", Some(fault)),
         };
         let usage = usage.unwrap_or_default();
-        let (own, waited) = self.shares();
+        let own = self.own.unwrap_or_else(|| self.shares().0);
+        let waited = self.shares().1;
         // one macro call for both levels: tracing's level must be constant
         macro_rules! line {
             ($level:ident) => {

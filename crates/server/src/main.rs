@@ -1,3 +1,13 @@
-//! server: being built.
+//! The binary `ferrovia`: parse, load, build, run, drain.
 
-fn main() {}
+mod app;
+mod cli;
+mod http;
+mod shutdown;
+mod telemetry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

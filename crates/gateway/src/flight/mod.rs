@@ -91,7 +91,7 @@ pub struct Flight {
 /// Why one request did not lead to an answer.
 enum Miss {
     /// The route does not exist there: the next plan may.
-    NoRoute(Fault),
+    NoRoute,
     /// Everything else.
     Fault(Fault),
 }
@@ -153,7 +153,7 @@ impl Flight {
                     }
                     return Ok(opened);
                 }
-                Err(Miss::NoRoute(_)) => {}
+                Err(Miss::NoRoute) => {}
                 Err(Miss::Fault(fault)) => {
                     match fault.blame {
                         Blame::Upstream => pass.fail(),
@@ -249,7 +249,7 @@ impl Flight {
         headers::keep_in(&mut fault, &head);
         let no_route = matches!(status, 404 | 405 | 501) && !is_about_the_model(&body);
         if no_route && plan.may_be_missing {
-            return Err(Miss::NoRoute(fault));
+            return Err(Miss::NoRoute);
         }
         Err(Miss::Fault(fault))
     }

@@ -18,8 +18,8 @@ impl Filter {
     }
 }
 
-/// `*` stands for any text, `?` for one character.
-fn matches(glob: &str, text: &str) -> bool {
+/// Whether a glob matches a text: `*` stands for any text, `?` for one character.
+pub fn matches(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut g, mut t) = (0, 0);
     // where the last `*` stood, and which text it is taken to cover: widened by one whenever the rest fails

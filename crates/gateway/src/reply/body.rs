@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use dialect::stream::{EventStream, Frame};
 use domain::{Dialect, Fault, FaultKind};
 use futures_util::future::BoxFuture;
 use http_body::{Body, SizeHint};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 use upstream::Incoming;
 
@@ -84,6 +87,8 @@ pub struct Reply {
     heard: Instant,
     said: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    closing: Arc<Notify>,
+    closed: Option<Pin<Box<OwnedNotified>>>,
     cut: Option<Cut>,
 }
 
@@ -99,6 +104,8 @@ pub struct Telling {
     pub keep_alive: Duration,
     /// After how much silence the upstream is given up.
     pub idle: Duration,
+    /// Rung when the gateway ends and cannot wait any longer.
+    pub closing: Arc<Notify>,
 }
 
 impl Reply {
@@ -134,6 +141,8 @@ impl Reply {
             heard: now,
             said: now,
             timer: None,
+            closing: telling.closing,
+            closed: None,
             cut: None,
         }
     }
@@ -179,6 +188,7 @@ impl Reply {
     fn finish(&mut self, end: &End) {
         self.state = State::Over;
         self.timer = None;
+        self.closed = None;
         for tap in self.taps.drain(..) {
             tap.end(end);
         }
@@ -262,6 +272,16 @@ impl Reply {
 
     /// Looks at the clock: says that we are alive, or gives the upstream up. True if something is ready.
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> bool {
+        let closing = &self.closing;
+        let closed = self.closed.get_or_insert_with(|| Box::pin(closing.clone().notified_owned()));
+        if closed.as_mut().poll(cx).is_ready() {
+            let fault = Fault::new(FaultKind::Unavailable, "the gateway is shutting down").code("server_shutdown");
+            match self.state {
+                State::Flying(_) => self.fail(fault),
+                _ => self.stop(Some(fault)),
+            }
+            return true;
+        }
         let events = match &self.state {
             State::Flying(_) => true,
             State::Events(_, speech) => speech.between_events(),

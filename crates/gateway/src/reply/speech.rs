@@ -89,7 +89,8 @@ impl Speech {
         let fault = cut.unwrap_or_else(|| {
             Fault::new(FaultKind::Broken, "the upstream's stream ended before the reply was complete")
         });
-        self.fail(fault.code("stream_incomplete"), out)
+        let fault = if fault.code.is_some() { fault } else { fault.code("stream_incomplete") };
+        self.fail(fault, out)
     }
 
     /// An upstream may leave out the blank line after its last event, or stop inside `[DONE]`.

@@ -1,0 +1,165 @@
+//! `ferrovia serve`: load, build, run, drain.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use config::{Loaded, Runtime};
+use gateway::Gateway;
+use gateway::inventory::{file, refresh};
+
+use super::{SettingFlags, load};
+use crate::http::cors::Cors;
+use crate::http::{Front, listen};
+use crate::{app, shutdown, telemetry};
+
+/// Serves until it is asked to end.
+pub(crate) fn run(flags: &SettingFlags) -> ExitCode {
+    let loaded = match load(flags) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    telemetry::start(&loaded.config.log);
+    for finding in &loaded.warnings {
+        tracing::warn!(setting = finding.setting, source = %finding.source, fix = finding.fix, "{}", finding.problem);
+    }
+    match serve(&loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(loaded: &Loaded) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = start(loaded)?;
+    runtime.block_on(async {
+        shutdown::asked_to_end().await;
+        tracing::info!("ending: no new connections, replies may finish");
+        running.stop().await;
+    });
+    Ok(())
+}
+
+/// A gateway that listens.
+pub(crate) struct Running {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What it serves.
+    pub(crate) gateway: Arc<Gateway>,
+    front: Arc<Front>,
+    ending: shutdown::Ending,
+    grace: std::time::Duration,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Ends it: replies finish within the grace period, the rest are told.
+    pub(crate) async fn stop(self) {
+        self.front.draining.store(true, Ordering::Relaxed);
+        let finished = self.ending.drain(self.grace, &self.gateway.closing).await;
+        if !finished {
+            tracing::warn!(after = ?self.grace, "some replies were ended early");
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Builds everything and begins to listen, on threads of its own.
+pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
+    let server = &loaded.config.server;
+    let gateway = app::build(loaded)?;
+    let rhythm = app::rhythm(loaded);
+    if let Some(path) = &rhythm.file {
+        match file::load(path, &gateway.inventory) {
+            Ok(0) => {}
+            Ok(models) => tracing::info!(models, file = %path.display(), "last known model inventory loaded"),
+            Err(error) => tracing::warn!(file = %path.display(), %error, "the last model inventory could not be read; it will be asked for"),
+        }
+    }
+    let host = if server.host == "localhost" { "127.0.0.1" } else { server.host.trim_matches(['[', ']']) };
+    let ip = host.parse().with_context(|| format!("server.host: {host:?} is not an IP address"))?;
+    let threads = match server.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => some,
+    };
+    let cores = if server.runtime == Runtime::PerCore { threads } else { 1 };
+    let wanted = SocketAddr::new(ip, server.port);
+    let cannot = |address: SocketAddr| {
+        format!("cannot listen on {address} (server.host, server.port; PORT): is another program using it?")
+    };
+    // another program that shares the address would take half of our connections: the first socket does not share,
+    // so that it fails where anything listens already
+    drop(listen::open(wanted, false).with_context(|| cannot(wanted))?);
+    let first = listen::open(wanted, cores > 1).with_context(|| cannot(wanted))?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..cores {
+        listeners.push(listen::open(address, true).with_context(|| cannot(address))?);
+    }
+
+    let front = Arc::new(Front {
+        gateway: gateway.clone(),
+        base_path: server.base_path.trim_end_matches('/').to_owned(),
+        cors: Cors::new(&server.cors_allowed_origins),
+        metrics: loaded.config.metrics.enabled.then(|| loaded.config.metrics.endpoint.clone()),
+        draining: AtomicBool::new(false),
+    });
+    let edges = listen::Edges {
+        header_timeout: server.header_timeout,
+        max_head: usize::try_from(server.max_header_size).unwrap_or(64 << 10),
+    };
+    let (drain, ending) = shutdown::pair();
+    let mut running = Vec::new();
+    for (core, listener) in listeners.into_iter().enumerate() {
+        let (front, drain, gateway) = (front.clone(), drain.clone(), gateway.clone());
+        let rhythm = (core == 0).then(|| rhythm.clone());
+        let mut builder = match server.runtime {
+            Runtime::PerCore => tokio::runtime::Builder::new_current_thread(),
+            Runtime::MultiThread => {
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                builder.worker_threads(threads);
+                builder
+            }
+        };
+        let runtime = builder.enable_all().thread_name("ferrovia").build()?;
+        let thread = std::thread::Builder::new().name(format!("ferrovia-{core}")).spawn(move || {
+            runtime.block_on(async move {
+                // asking providers goes on beside serving, and ends with it
+                let keeper = rhythm.map(|rhythm| tokio::spawn(refresh::keep_fresh(gateway, rhythm)));
+                if let Err(error) = listen::serve(listener, front, edges, drain.clone()).await {
+                    tracing::error!(%error, "the listener failed");
+                }
+                if let Some(keeper) = keeper {
+                    keeper.abort();
+                }
+                // connections hold the drain too: they are served until they end
+                drain.over().await;
+            });
+            runtime.shutdown_background();
+        })?;
+        running.push(thread);
+    }
+    drop(drain);
+
+    tracing::info!(
+        address = %address,
+        providers = loaded.providers.len(),
+        threads,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+    if loaded.config.server.master_key.is_empty() {
+        tracing::warn!("no master key is set: everybody who reaches this port may use it; set FERROVIA_MASTER_KEY");
+    }
+    if loaded.providers.is_empty() {
+        tracing::warn!("no provider is configured; for a vLLM server set VLLM_BASE_URL=http://localhost:8000/v1");
+    }
+    Ok(Running { address, gateway, front, ending, grace: server.shutdown_grace, threads: running })
+}

@@ -1,0 +1,195 @@
+//! HTTP: sockets, the transport's own concerns (base path, request ids, CORS, panics), health and metrics.
+//!
+//! What a request means is `gateway`'s business; this module hands it over and writes the answer out.
+
+pub(crate) mod cors;
+mod health;
+pub(crate) mod listen;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use domain::{Fault, FaultKind};
+use futures_util::FutureExt;
+use gateway::{Gateway, Inbound, ReplyBody};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use cors::Cors;
+
+/// The longest request id that is taken over from a client.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// What every connection shares.
+pub(crate) struct Front {
+    /// Where requests go.
+    pub(crate) gateway: Arc<Gateway>,
+    /// The prefix of every path: empty, or `/g`.
+    pub(crate) base_path: String,
+    /// Which browsers may call.
+    pub(crate) cors: Cors,
+    /// Where Prometheus asks, if it may.
+    pub(crate) metrics: Option<String>,
+    /// Set when the process is to end: readiness says so.
+    pub(crate) draining: AtomicBool,
+}
+
+/// Answers one request.
+pub(crate) async fn answer(
+    front: Arc<Front>,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    let arrived = Instant::now();
+    let (mut head, body) = request.into_parts();
+    let origin = head.headers.get(header::ORIGIN).cloned();
+    if let Some(preflight) = front.cors.preflight(&head) {
+        return Ok(preflight);
+    }
+    let request_id = request_id(&head.headers);
+    let stripped = strip(&front.base_path, &head.uri);
+    let body = body.map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
+    let mut response = match stripped {
+        Ok(uri) => {
+            head.uri = uri;
+            if let Some(own) = health::answer(&front, &head) {
+                with_id(own, &request_id)
+            } else {
+                let inbound = Inbound { head, body, peer, request_id, arrived };
+                guarded(&front.gateway, inbound).await
+            }
+        }
+        Err(fault) => {
+            let inbound = Inbound { head, body, peer, request_id, arrived };
+            gateway::pipeline::refused_before(&front.gateway, inbound, fault)
+        }
+    };
+    if front.draining.load(Ordering::Relaxed) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    front.cors.mark(&mut response, origin.as_ref());
+    Ok(response)
+}
+
+/// Lets the gateway answer. A panic in one call is a 500 of that call, and harms no other.
+async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody> {
+    if let Some(fault) = gateway::pipeline::declared_too_large(gateway, &inbound.head) {
+        return gateway::pipeline::refused_before(gateway, inbound, fault);
+    }
+    let (dialect, request_id) = (Inbound::speaks(&inbound.head), inbound.request_id.clone());
+    let answering = AssertUnwindSafe(gateway::serve(gateway.clone(), inbound));
+    answering.catch_unwind().await.unwrap_or_else(|_| {
+        let fault = Fault::new(FaultKind::Internal, "an unexpected error occurred");
+        let mut response = json(
+            dialect::fault::status(&fault),
+            dialect::fault::body(dialect, &fault, &request_id),
+        );
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    })
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn with_id(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+/// The client's request id if it is fit to be written everywhere, else a new one.
+fn request_id(headers: &http::HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    given
+        .filter(|id| !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+/// Takes the base path off. What lies outside of it does not exist.
+fn strip(base: &str, uri: &Uri) -> Result<Uri, Fault> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    if base.is_empty() && uri.authority().is_none() {
+        return Ok(uri.clone());
+    }
+    let path = uri.path();
+    let outside = || Fault::new(FaultKind::NotFound, format!("unknown API endpoint: {path}"));
+    let prefix = if base.is_empty() { 0 } else { prefix_length(base, path)?.ok_or_else(outside)? };
+    let rest = &target[prefix..];
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    rest.parse().map_err(|_| Fault::invalid("invalid encoded request path"))
+}
+
+/// How many bytes of the path, as it was written, are the base path: it may be percent-encoded.
+fn prefix_length(base: &str, path: &str) -> Result<Option<usize>, Fault> {
+    let invalid = || Fault::invalid("invalid encoded request path");
+    let (mut at, bytes) = (0, path.as_bytes());
+    for wanted in base.bytes() {
+        let Some(&byte) = bytes.get(at) else { return Ok(None) };
+        let (found, width) = if byte == b'%' {
+            let digits = bytes.get(at + 1..at + 3).and_then(|d| std::str::from_utf8(d).ok()).ok_or_else(invalid)?;
+            (u8::from_str_radix(digits, 16).map_err(|_| invalid())?, 3)
+        } else {
+            (byte, 1)
+        };
+        if found != wanted {
+            return Ok(None);
+        }
+        at += width;
+    }
+    Ok(matches!(bytes.get(at), None | Some(b'/')).then_some(at))
+}
+
+/// Whether a request asks with this method, or only for the head of what it would get.
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base: &str, uri: &str, expect: Result<&str, FaultKind>) {
+        let found = strip(base, &uri.parse().expect("a URI")).map(|uri| uri.to_string()).map_err(|f| f.kind);
+        assert_eq!(found, expect.map(str::to_owned), "{base} {uri}");
+    }
+
+    #[test]
+    fn the_base_path_is_taken_off() {
+        check("/g", "/g/health", Ok("/health"));
+        check("/g", "/g", Ok("/"));
+        check("/g", "/g?x=1", Ok("/?x=1"));
+        check("/g", "/g/v1/models/a%2Fb", Ok("/v1/models/a%2Fb"));
+        check("/g", "/%67/health", Ok("/health"));
+        check("/g", "/health", Err(FaultKind::NotFound));
+        check("/g", "/gx/health", Err(FaultKind::NotFound));
+        check("/g", "/%6/health", Err(FaultKind::Invalid));
+        check("", "/v1/models", Ok("/v1/models"));
+        check("", "http://host:8080/v1/models?x=1", Ok("/v1/models?x=1"));
+    }
+
+    #[test]
+    fn only_fit_request_ids_are_taken_over() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-request-id", HeaderValue::from_static(" abc-1 "));
+        assert_eq!(request_id(&headers), "abc-1");
+        headers.insert("x-request-id", HeaderValue::from_static("a b"));
+        assert_eq!(request_id(&headers).len(), 36);
+        headers.insert("x-request-id", HeaderValue::from_str(&"x".repeat(129)).expect("a value"));
+        assert_eq!(request_id(&headers).len(), 36);
+    }
+}
