@@ -44,6 +44,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) secrets: BTreeSet<String>,
 }
 
+/// A secret below this length guards nothing, and masking it would spoil every text.
+const SHORTEST_SECRET: usize = 4;
+
+/// Words before a credential in a header.
+const SCHEMES: [&str; 3] = ["bearer", "basic", "token"];
+
+/// What the name of a header with a credential has in it.
+const SECRET_HEADERS: [&str; 6] = ["auth", "key", "token", "secret", "cookie", "password"];
+
 impl<'a> Draft<'a> {
     pub(crate) fn new(
         types: &'a [ProviderType],
@@ -162,9 +171,28 @@ impl<'a> Draft<'a> {
     /// Remembers what must be masked everywhere.
     pub(crate) fn keep_secrets(&mut self, value: &Value) {
         match value {
-            Value::String(text) if !text.is_empty() => drop(self.secrets.insert(text.clone())),
+            Value::String(text) => {
+                // An upstream may echo the key without `Bearer`, or the password without the proxy.
+                let password =
+                    text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')?.0.split_once(':'));
+                let token = text
+                    .split_once(' ')
+                    .filter(|(scheme, _)| SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()));
+                let parts =
+                    [Some(text.as_str()), password.map(|(_, word)| word), token.map(|(_, word)| word)];
+                let worth = |part: &&str| part.len() >= SHORTEST_SECRET;
+                self.secrets.extend(parts.into_iter().flatten().filter(worth).map(String::from));
+            }
             Value::Array(items) => items.iter().for_each(|v| self.keep_secrets(v)),
-            Value::Object(members) => members.values().for_each(|v| self.keep_secrets(v)),
+            Value::Object(headers) => {
+                for (name, value) in headers {
+                    let name = name.to_ascii_lowercase();
+                    // `X-Team: search` must not mask the word in every text.
+                    if SECRET_HEADERS.iter().any(|word| name.contains(word)) {
+                        self.keep_secrets(value);
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -26,12 +26,13 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The real environment alone.
+    /// The real environment alone, without what Kubernetes adds for the services of the namespace.
     pub(crate) fn new(variables: &[(String, String)]) -> Environment {
-        let variables = variables.iter().map(|(name, value)| {
-            let origin = Origin::Environment(name.clone());
-            (name.clone(), Variable { value: value.clone(), origin, expands: false })
-        });
+        let variables =
+            variables.iter().filter(|(name, value)| !is_service_link(name, value)).map(|(name, value)| {
+                let origin = Origin::Environment(name.clone());
+                (name.clone(), Variable { value: value.clone(), origin, expands: false })
+            });
         Environment { variables: variables.collect(), referenced: RefCell::default() }
     }
 
@@ -86,6 +87,21 @@ impl Environment {
     }
 }
 
+/// Whether Kubernetes (or Docker's links) made this variable for a service, which may well be named `ferrovia` or `vllm`:
+/// `FERROVIA_SERVICE_HOST`, `FERROVIA_PORT=tcp://10.0.0.1:8080`, `FERROVIA_PORT_8080_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let numbered = |(_, rest): (&str, &str)| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
+            rest.strip_prefix(protocol).is_some_and(|r| matches!(r, "" | "_PROTO" | "_PORT" | "_ADDR"))
+        })
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.split_once("_SERVICE_PORT").is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('_'))
+        || name.ends_with("_PORT") && value.contains("://")
+        || name.split_once("_PORT_").is_some_and(numbered)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +119,24 @@ mod tests {
         assert!(environment.get("C").is_none());
         let places: Vec<String> = findings.iter().map(|f| f.source.to_string()).collect();
         assert_eq!(places, [".env:4:1", ".env:5:1 B"]);
+    }
+
+    #[test]
+    fn what_kubernetes_adds_for_a_service_is_no_setting() {
+        for (name, value) in [
+            ("FERROVIA_SERVICE_HOST", "10.0.0.1"),
+            ("FERROVIA_SERVICE_PORT", "8080"),
+            ("FERROVIA_SERVICE_PORT_HTTP", "8080"),
+            ("FERROVIA_PORT", "tcp://10.0.0.1:8080"),
+            ("FERROVIA_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("FERROVIA_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ] {
+            assert!(is_service_link(name, value), "{name}");
+        }
+        for (name, value) in
+            [("FERROVIA_PORT", "8080"), ("PORT", "80"), ("FERROVIA_PORT_X", "1"), ("FERROVIA_HOST", "::")]
+        {
+            assert!(!is_service_link(name, value), "{name}");
+        }
     }
 }

@@ -39,7 +39,7 @@ pub struct Loaded {
     pub origins: Origins,
     /// What was left out.
     pub warnings: Vec<Finding>,
-    /// Every configured secret, longest first, to be masked wherever text of others is shown.
+    /// Every configured secret of four characters or more, longest first, to be masked wherever text of others is shown.
     pub secrets: Vec<Secret>,
     /// The YAML file that was read, if there is one.
     pub file: Option<PathBuf>,

@@ -6,7 +6,8 @@ use domain::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::draft::Draft;
+use crate::draft::{Draft, find_type};
+use crate::report::nearest;
 
 /// Where the gateway listens, who may call, how much it takes in.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -193,6 +194,19 @@ impl Server {
         if !is_token(&self.user_path_header) {
             let problem = format!("`{}` is not a header name", self.user_path_header);
             draft.error_at("server.user_path_header", problem, "use letters, digits and hyphens only");
+        }
+        for word in self.enabled_passthrough_providers.clone() {
+            let near = nearest(&word, draft.types.iter().map(|t| t.name));
+            if let Some(near) = near
+                .filter(|_| find_type(draft.types, &word).is_none() && !PASSTHROUGH.contains(&word.as_str()))
+            {
+                let problem = format!("there is no provider type `{word}`; did you mean `{near}`?");
+                draft.warn_at(
+                    "server.enabled_passthrough_providers",
+                    problem,
+                    "correct the name, or remove it",
+                );
+            }
         }
         for origin in self.cors_allowed_origins.clone() {
             let host = origin.split_once("://").map(|(_, host)| host);

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value, json};
 use crate::draft::{Draft, Path, find_type};
 use crate::expand::{Expanded, Gap, expand};
 use crate::kind::Kind;
-use crate::known;
+use crate::known::{self, Weight};
 use crate::report::{Finding, Origin, Severity, nearest};
 use crate::setting::{Setting, Shape, catalog};
 use crate::tree::{Body, Node, Spot};
@@ -75,17 +75,15 @@ impl Reader<'_, '_> {
 
     fn known(&mut self, known: &'static known::Known, node: &Node, at: Spot, path: &Path) {
         let origin = self.origin(at);
-        let text = match &node.body {
-            Body::Scalar { text, .. } => match expand(text, &self.draft.environment, true) {
-                Ok(expanded) => expanded.text,
-                // Nobody reads the value, so nobody misses it.
-                Err(_) => return,
+        let (text, weight) = match &node.body {
+            Body::Scalar { text, .. } if !node.is_null() => match expand(text, &self.draft.environment, true)
+            {
+                Ok(expanded) => (expanded.text.clone(), known.weigh_text(&expanded.text)),
+                // Nobody reads a feature's value, so nobody misses it; a protection may have been meant.
+                Err(_) if known.weight == Weight::Feature => (String::new(), Weight::Moot),
+                Err(_) => (String::new(), known.weight),
             },
-            _ => String::new(),
-        };
-        let weight = match &node.body {
-            Body::Scalar { .. } if !node.is_null() => known.weigh_text(&text),
-            _ => known.weigh_node(node),
+            _ => (String::new(), known.weigh_node(node)),
         };
         self.draft.note_unbuilt(known, weight, &path.join("."), &text, &origin);
     }

@@ -242,9 +242,7 @@ pub(crate) async fn read_whole(
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Fault::new(FaultKind::Invalid, format!("the request body could not be read: {error}"))
-        })?;
+        let frame = frame.map_err(|error| unreadable(&*error))?;
         let Ok(data) = frame.into_data() else { continue };
         let so_far = first.len() + rest.len();
         if so_far + data.len() > limit {
@@ -273,6 +271,18 @@ pub(crate) async fn read_whole(
         return Err(Fault::invalid("invalid request body: it is empty"));
     }
     Ok((whole, held))
+}
+
+/// A body that broke off, or did not come in time.
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Fault {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut) {
+            return Fault::new(FaultKind::RequestTimeout, error.to_string()).code("request_timeout");
+        }
+        cause = error.source();
+    }
+    Fault::invalid(format!("the request body could not be read: {error}"))
 }
 
 /// How a route's dialect is spoken before its call is read.

@@ -69,6 +69,14 @@ struct EndpointLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FlightLabels {
+    provider: Text,
+    provider_name: Provider,
+    endpoint: Text,
+    stream: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeploymentLabels {
     provider_name: Provider,
     model: Model,
@@ -84,7 +92,8 @@ pub struct Metrics {
     calls: Family<EndpointLabels, Counter>,
     retries: Family<DeploymentLabels, Counter>,
     overhead: Histogram,
-    in_flight: Gauge<i64, AtomicI64>,
+    in_flight: Family<FlightLabels, Gauge<i64, AtomicI64>>,
+    open: Gauge<i64, AtomicI64>,
     /// Request bytes held in memory.
     pub(crate) request_memory: Arc<AtomicUsize>,
 }
@@ -135,7 +144,8 @@ impl Default for Metrics {
             calls: Family::default(),
             retries: Family::default(),
             overhead: Histogram::new(OVERHEAD),
-            in_flight: Gauge::default(),
+            in_flight: Family::default(),
+            open: Gauge::default(),
             request_memory: Arc::default(),
         };
         registry.register("gomodel_requests", "Calls that reached an upstream", metrics.requests.clone());
@@ -145,7 +155,8 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.durations.clone(),
         );
-        registry.register("gomodel_requests_in_flight", "Requests being answered", metrics.in_flight.clone());
+        registry.register("gomodel_requests_in_flight", "Calls under way to an upstream", metrics.in_flight.clone());
+        registry.register("ferrovia_requests_open", "Requests being answered", metrics.open.clone());
         registry.register_with_unit(
             "ferrovia_time_to_first_byte",
             "From the head of a request to the first piece of its reply",
@@ -172,11 +183,27 @@ fn yes(value: bool) -> Text {
 
 impl Metrics {
     pub(crate) fn began(&self) {
-        self.in_flight.inc();
+        self.open.inc();
+    }
+
+    /// A call sets out; what is given back ends the counting.
+    pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> FlightLabels {
+        let labels = FlightLabels {
+            provider: Name(route.instance.spec.name),
+            provider_name: Name(route.instance.name.clone()),
+            endpoint: Name(template),
+            stream: yes(stream),
+        };
+        self.in_flight.get_or_create(&labels).inc();
+        labels
+    }
+
+    pub(crate) fn arrived(&self, labels: &FlightLabels) {
+        self.in_flight.get_or_create(labels).dec();
     }
 
     pub(crate) fn ended(&self, outcome: &Outcome<'_>) {
-        self.in_flight.dec();
+        self.open.dec();
         let word = match outcome.end {
             End::Complete => "complete",
             End::ClientGone => "client_gone",

@@ -11,7 +11,7 @@ use crate::Gateway;
 use crate::call::Call;
 use crate::identity::Caller;
 use crate::inbound::Inbound;
-use crate::metrics::Outcome;
+use crate::metrics::{FlightLabels, Outcome};
 use crate::reply::{Depth, End, Tap};
 use crate::routing::Route;
 use dialect::stream::Frame;
@@ -44,6 +44,7 @@ pub struct Trail {
     auth: &'static str,
     user_path: Option<String>,
     route: Option<Route>,
+    in_flight: Option<FlightLabels>,
     requested: Option<String>,
     request_bytes: u64,
     progress: Arc<Progress>,
@@ -76,6 +77,7 @@ impl Trail {
             auth: "none",
             user_path: None,
             route: None,
+            in_flight: None,
             requested: None,
             request_bytes: crate::call::declared_length(&inbound.head.headers).unwrap_or(0),
             progress: Arc::default(),
@@ -115,6 +117,7 @@ impl Trail {
     /// Notes who is to answer.
     pub fn route(&mut self, route: &Route) {
         self.route = Some(route.clone());
+        self.in_flight = Some(self.gateway.metrics.set_out(route, self.template, self.stream));
     }
 
     /// The dialect in which this client is answered.
@@ -158,6 +161,9 @@ impl Trail {
     fn close(&mut self, end: &End) {
         if std::mem::replace(&mut self.closed, true) {
             return;
+        }
+        if let Some(labels) = self.in_flight.take() {
+            self.gateway.metrics.arrived(&labels);
         }
         let usage = self.used(end);
         self.count(end, usage);

@@ -27,5 +27,7 @@ pub(super) const ALL: &[Known] = &[
     feature("plugins.search_paths", &["PLUGINS_SEARCH_PATHS"], &[]),
     feature("plugins.load", &["PLUGINS_LOAD"], &[]),
     feature("tagging.headers", &["TAGGING_HEADER_*"], &[]),
+    feature("header_policies.enabled", &["HEADER_POLICIES_ENABLED"], &["true", "false"]),
+    feature("header_policies.policies", &["HEADER_POLICIES_JSON"], &[]),
     feature("workflows.refresh_interval", &["WORKFLOW_REFRESH_INTERVAL"], &["1m", "1m0s", "60s"]),
 ];

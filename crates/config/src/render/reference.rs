@@ -11,14 +11,18 @@ use crate::{ProviderType, Setting, settings};
 pub fn reference_markdown(types: &[ProviderType]) -> String {
     let mut page = String::from(PREFACE);
     let settings = settings();
-    let mut section = None;
-    for setting in &settings {
-        let this = setting.path.rsplit_once('.').map_or("", |(section, _)| section);
-        if section != Some(this) {
-            section = Some(this);
-            heading(&mut page, this);
+    let section_of = |setting: &Setting| {
+        setting.path.rsplit_once('.').map_or(String::new(), |(section, _)| section.to_owned())
+    };
+    let mut sections: Vec<String> = Vec::new();
+    for section in settings.iter().map(section_of) {
+        if !sections.contains(&section) {
+            sections.push(section);
         }
-        row(&mut page, setting);
+    }
+    for section in &sections {
+        heading(&mut page, section);
+        settings.iter().filter(|s| section_of(s) == *section).for_each(|s| row(&mut page, s));
     }
     providers(&mut page, types, &settings);
     unbuilt(&mut page);

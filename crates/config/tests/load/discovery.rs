@@ -188,7 +188,7 @@ fn one_name_with_two_types_stops_the_start() {
 
 #[test]
 fn a_folder_in_ollama_models_is_no_list_of_models() {
-    for path in ["/root/.ollama/models", "~/models", "C:\\models", "./models"] {
+    for path in ["/var/lib/ollama/models", "~/models", "C:\\models", "./models"] {
         let place = Place::new().env(&[&format!("OLLAMA_MODELS={path}")]);
         assert!(place.ok().providers.is_empty());
         assert_eq!(place.findings().len(), 1);
@@ -205,7 +205,7 @@ fn a_folder_in_ollama_models_is_no_list_of_models() {
 fn types_that_are_not_built_are_left_out_with_one_warning() {
     let place = Place::new()
         .yaml("providers: {groq: {type: groq, api_key: '${GROQ_API_KEY}', odd_key: 1}}")
-        .env(&["GROQ_API_KEY=gsk"]);
+        .env(&["GROQ_API_KEY=gsk-1"]);
     assert!(place.ok().providers.is_empty());
     assert_eq!(
         place.findings(),
@@ -213,7 +213,7 @@ fn types_that_are_not_built_are_left_out_with_one_warning() {
             "Warning config.yaml:1:13 providers.groq: providers of type groq are known, but not built in this version; `groq` is left out"
         ]
     );
-    assert!(place.ok().secrets.iter().any(|s| s.reveal() == "gsk"), "its key is masked all the same");
+    assert!(place.ok().secrets.iter().any(|s| s.reveal() == "gsk-1"), "its key is masked all the same");
     let from_env = Place::new().env(&[
         "AZURE_OPENAI_API_KEY=k",
         "AZURE_OPENAI_BASE_URL=https://a",

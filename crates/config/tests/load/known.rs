@@ -59,6 +59,8 @@ fn protections_stop_the_start() {
     check(&[], "virtual_models: [{source: a, user_paths: [/x], target: b}]", STOPS);
     check(&[], "server: {master_key_disabled: true}", STOPS);
     check(&[], "models: {enabled_by_default: no}", STOPS);
+    check(&[], "guardrails: {enabled: '${GUARDRAILS}'}", STOPS);
+    check(&[], "storage: {postgresql: {url: '${POSTGRES}'}}", SILENT);
     check(&[], "providers: {vllm: {model_filter: {max_price_per_mtok: 0}}}", STOPS);
 }
 

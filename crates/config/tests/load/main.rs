@@ -5,6 +5,7 @@ mod findings;
 mod known;
 mod precedence;
 mod providers;
+mod robust;
 mod secrets;
 
 use std::path::Path;

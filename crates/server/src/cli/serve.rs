@@ -12,6 +12,7 @@ use gateway::inventory::{file, refresh};
 
 use super::{SettingFlags, load};
 use crate::http::cors::Cors;
+use crate::http::edge::Patience;
 use crate::http::{Front, listen};
 use crate::{app, shutdown, telemetry};
 
@@ -111,8 +112,14 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         metrics: loaded.config.metrics.enabled.then(|| loaded.config.metrics.endpoint.clone()),
         draining: AtomicBool::new(false),
     });
+    let unless_zero = |d: std::time::Duration| (!d.is_zero()).then_some(d);
     let edges = listen::Edges {
-        header_timeout: server.header_timeout,
+        patience: Patience {
+            head: unless_zero(server.header_timeout),
+            body: unless_zero(server.body_idle_timeout),
+            idle: unless_zero(server.idle_timeout),
+            write: unless_zero(server.stream_stall_timeout),
+        },
         max_head: usize::try_from(server.max_header_size).unwrap_or(64 << 10),
     };
     let (drain, ending) = shutdown::pair();

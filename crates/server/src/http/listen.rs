@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::edge::{Edge, Patience};
 use super::{Front, answer};
 use crate::shutdown::Drain;
 
@@ -23,8 +24,8 @@ const BREATH: Duration = Duration::from_millis(50);
 /// What a connection may do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edges {
-    /// The longest wait for a request's head.
-    pub(crate) header_timeout: Duration,
+    /// How long a client may take for what.
+    pub(crate) patience: Patience,
     /// The largest head, in bytes.
     pub(crate) max_head: usize,
 }
@@ -72,10 +73,10 @@ pub(crate) async fn serve(listener: std::net::TcpListener, front: Arc<Front>, ed
 async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, edges: Edges, drain: Drain) {
     // a token is a packet: waiting for more of them would hold it back
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(front.clone(), request, Some(peer)));
+    let (stream, phases) = Edge::new(stream, edges.patience);
+    let service = service_fn(move |request| answer(front.clone(), request, Some(peer), phases.clone()));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(edges.header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(edges.max_head.max(8192))
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

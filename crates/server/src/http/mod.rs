@@ -3,6 +3,7 @@
 //! What a request means is `gateway`'s business; this module hands it over and writes the answer out.
 
 pub(crate) mod cors;
+pub(crate) mod edge;
 mod health;
 pub(crate) mod listen;
 
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 use uuid::Uuid;
 
 use cors::Cors;
+use edge::{Leaving, Phases};
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -46,16 +48,17 @@ pub(crate) async fn answer(
     front: Arc<Front>,
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
-) -> Result<Response<ReplyBody>, Infallible> {
+    phases: Phases,
+) -> Result<Response<Leaving>, Infallible> {
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
     if let Some(preflight) = front.cors.preflight(&head) {
-        return Ok(preflight);
+        return Ok(preflight.map(|body| phases.reply(body)));
     }
     let request_id = request_id(&head.headers);
     let stripped = strip(&front.base_path, &head.uri);
-    let body = body.map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
+    let body = phases.request(body).map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
     let mut response = match stripped {
         Ok(uri) => {
             head.uri = uri;
@@ -75,7 +78,7 @@ pub(crate) async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     front.cors.mark(&mut response, origin.as_ref());
-    Ok(response)
+    Ok(response.map(|body| phases.reply(body)))
 }
 
 /// Lets the gateway answer. A panic in one call is a 500 of that call, and harms no other.

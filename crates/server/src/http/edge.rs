@@ -1,0 +1,332 @@
+//! The clocks of one client connection: how long a head may take, a body may pause, a client may stop reading, and how
+//! long nothing at all may happen.
+//!
+//! hyper has one clock for heads, which also runs while a connection is idle. Here the socket knows which phase its
+//! connection is in, told by the bodies that pass, and gives up by the clock of that phase.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::ReplyBody;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// How long a client may take for what. `None`: for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the first byte of a request to the end of its head.
+    pub(crate) head: Option<Duration>,
+    /// Between two pieces of a request's body.
+    pub(crate) body: Option<Duration>,
+    /// Between two requests.
+    pub(crate) idle: Option<Duration>,
+    /// For taking one piece of a reply.
+    pub(crate) write: Option<Duration>,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Nothing: between two requests.
+    Idle,
+    /// A head has begun to arrive.
+    Head,
+    /// A body is arriving.
+    Body,
+    /// The request is here; the reply is made or sent.
+    Reply,
+}
+
+/// Where a connection is, shared by its socket and the bodies that pass.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Phases(Arc<AtomicU8>);
+
+impl Phases {
+    fn now(&self) -> Phase {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Body,
+            _ => Phase::Reply,
+        }
+    }
+
+    fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn request(&self, body: Incoming) -> Arriving {
+        self.set(if body.is_end_stream() { Phase::Reply } else { Phase::Body });
+        Arriving { body, phases: self.clone() }
+    }
+
+    /// Its reply is on its way.
+    pub(crate) fn reply(&self, body: ReplyBody) -> Leaving {
+        Leaving { body, phases: self.clone() }
+    }
+}
+
+/// A request's body, which tells when it has arrived.
+pub(crate) struct Arriving {
+    body: Incoming,
+    phases: Phases,
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && self.body.is_end_stream()) {
+            self.phases.set(Phase::Reply);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A reply's body, which tells when it is gone.
+pub(crate) struct Leaving {
+    body: ReplyBody,
+    phases: Phases,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.phases.set(Phase::Idle);
+    }
+}
+
+impl Body for Leaving {
+    type Data = Bytes;
+    type Error = <ReplyBody as Body>::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A client's socket with its clocks.
+pub(crate) struct Edge<S> {
+    stream: S,
+    phases: Phases,
+    patience: Patience,
+    /// When the present wait began, and in which phase.
+    waiting: Option<(Phase, Instant)>,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    /// Since when the client takes nothing.
+    stalled: Option<Instant>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Edge<S> {
+    /// A socket, and where to tell its phase.
+    pub(crate) fn new(stream: S, patience: Patience) -> (Edge<S>, Phases) {
+        let phases = Phases::default();
+        let edge = Edge {
+            stream,
+            phases: phases.clone(),
+            patience,
+            waiting: None,
+            read_timer: None,
+            stalled: None,
+            write_timer: None,
+        };
+        (edge, phases)
+    }
+
+    /// Nothing came: whether it is time to give up.
+    fn wait_for_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let phase = self.phases.now();
+        let (limit, what) = match phase {
+            Phase::Idle => (self.patience.idle, "no request came"),
+            Phase::Head => (self.patience.head, "the request's head did not arrive in time"),
+            Phase::Body => (self.patience.body, "the request's body did not arrive in time"),
+            Phase::Reply => (None, ""),
+        };
+        let Some(limit) = limit else {
+            self.waiting = None;
+            return Poll::Pending;
+        };
+        let since = match self.waiting {
+            Some((same, since)) if same == phase => since,
+            _ => {
+                let now = Instant::now();
+                self.waiting = Some((phase, now));
+                now
+            }
+        };
+        due(&mut self.read_timer, since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
+    }
+
+    /// The client takes nothing: whether it is time to give up.
+    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(limit) = self.patience.write else { return Poll::Pending };
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        let what = "the client stopped reading its reply";
+        due(&mut self.write_timer, since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
+    }
+
+    fn wrote<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(done) => {
+                self.stalled = None;
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.wait_for_room(cx).map(Err),
+        }
+    }
+}
+
+/// Whether a moment has come. A timer that fires for an earlier one is set again.
+fn due(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+    loop {
+        match timer.as_mut().poll(cx) {
+            Poll::Pending if timer.deadline() <= at => return Poll::Pending,
+            Poll::Ready(()) if Instant::now() >= at => return Poll::Ready(()),
+            _ => timer.as_mut().reset(at),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let edge = &mut *self;
+        let before = buf.filled().len();
+        match Pin::new(&mut edge.stream).poll_read(cx, buf) {
+            Poll::Ready(read) => {
+                match edge.phases.now() {
+                    Phase::Idle if buf.filled().len() > before => {
+                        edge.phases.set(Phase::Head);
+                        edge.waiting = Some((Phase::Head, Instant::now()));
+                    }
+                    // a head's clock runs from its first byte: a byte now and then does not wind it up again
+                    Phase::Head => {}
+                    _ => edge.waiting = None,
+                }
+                Poll::Ready(read)
+            }
+            Poll::Pending => edge.wait_for_bytes(cx).map(Err),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(polled, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(polled, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn patience() -> Patience {
+        let seconds = |n| Some(Duration::from_secs(n));
+        Patience { head: seconds(10), body: seconds(30), idle: seconds(75), write: seconds(5) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_has_more_time_than_a_slow_head() {
+        let (_client, server) = tokio::io::duplex(64);
+        let (mut edge, _phases) = Edge::new(server, patience());
+        let began = Instant::now();
+        let error = edge.read_u8().await.expect_err("nothing comes");
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 75));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_now_and_then_does_not_keep_a_head_alive() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let (mut edge, _phases) = Edge::new(server, patience());
+        let drip = tokio::spawn(async move {
+            loop {
+                if client.write_all(b"x").await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let began = Instant::now();
+        let error = loop {
+            if let Err(error) = edge.read_u8().await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!((10..=11).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        drop(edge);
+        drip.await.expect("the dripping ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_is_given_up() {
+        let (client, server) = tokio::io::duplex(16);
+        let (mut edge, phases) = Edge::new(server, patience());
+        phases.set(Phase::Reply);
+        let began = Instant::now();
+        let error = edge.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_may_take_as_long_as_it_takes() {
+        let (_client, server) = tokio::io::duplex(16);
+        let (mut edge, phases) = Edge::new(server, patience());
+        phases.set(Phase::Reply);
+        let waiting = tokio::time::timeout(Duration::from_secs(3600), edge.read_u8()).await;
+        assert!(waiting.is_err(), "no clock runs");
+    }
+}
