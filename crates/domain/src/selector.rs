@@ -30,7 +30,11 @@ impl Selector {
         if let Some((before, after)) = model.split_once('/') {
             let (before, after) = (before.trim(), after.trim());
             if !before.is_empty() && !after.is_empty() {
-                return Some(Selector { provider: Some(before.into()), model: after.into(), explicit: false });
+                return Some(Selector {
+                    provider: Some(before.into()),
+                    model: after.into(),
+                    explicit: false,
+                });
             }
         }
         Some(Selector { provider: None, model: model.into(), explicit: false })

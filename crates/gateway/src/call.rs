@@ -73,7 +73,8 @@ impl Held {
         if before + bytes <= limit {
             return Ok(held);
         }
-        let mut fault = Fault::new(FaultKind::Unavailable, "the gateway holds as many request bytes as it may");
+        let mut fault =
+            Fault::new(FaultKind::Unavailable, "the gateway holds as many request bytes as it may");
         fault.code = Some("request_memory_exhausted".into());
         fault.retry_after = Some("1".into());
         Err(fault)
@@ -145,9 +146,7 @@ fn check(operation: Operation, dialect: Dialect, body: &Body) -> Result<(), Faul
     // what may stand for what: vLLM embeds conversations, and completes from embeddings
     let required: &[(&[&str], &str, &str)] = match (operation, dialect) {
         (Operation::Generate, Dialect::Chat) => &[(&["messages"], "[", "an array of messages")],
-        (Operation::Generate, Dialect::Responses) => {
-            &[(&["input", "prompt"], "", "a string or an array")]
-        }
+        (Operation::Generate, Dialect::Responses) => &[(&["input", "prompt"], "", "a string or an array")],
         (Operation::Generate, Dialect::Messages) => &[
             (&["messages"], "[", "an array of messages"),
             (&["max_tokens"], "0123456789", "a positive number"),
@@ -158,14 +157,18 @@ fn check(operation: Operation, dialect: Dialect, body: &Body) -> Result<(), Faul
         _ => &[],
     };
     for (names, first, expected) in required {
-        let present = names.iter().find_map(|name| body.raw(name).filter(|raw| &raw[..] != b"null").map(|raw| (name, raw)));
+        let present = names
+            .iter()
+            .find_map(|name| body.raw(name).filter(|raw| &raw[..] != b"null").map(|raw| (name, raw)));
         let Some((name, raw)) = present else {
             return Err(Fault::invalid(format!("Missing required parameter: '{}'.", names[0]))
                 .param(names[0])
                 .code("missing_required_parameter"));
         };
         if !first.is_empty() && !raw.first().is_some_and(|byte| first.as_bytes().contains(byte)) {
-            return Err(Fault::invalid(format!("'{name}' must be {expected}")).param(*name).code("invalid_type"));
+            return Err(Fault::invalid(format!("'{name}' must be {expected}"))
+                .param(*name)
+                .code("invalid_type"));
         }
     }
     Ok(())
@@ -173,7 +176,8 @@ fn check(operation: Operation, dialect: Dialect, body: &Body) -> Result<(), Faul
 
 fn asks_for_usage(body: &Body) -> Result<bool, Fault> {
     let Some(raw) = body.raw("stream_options").filter(|raw| &raw[..] != b"null") else { return Ok(false) };
-    let wrong = || Fault::invalid("'stream_options' must be an object").param("stream_options").code("invalid_type");
+    let wrong =
+        || Fault::invalid("'stream_options' must be an object").param("stream_options").code("invalid_type");
     let options = Body::read(raw).map_err(|_| wrong())?;
     Ok(options.bool("include_usage").map_err(rejected)?.unwrap_or(false))
 }
@@ -188,7 +192,8 @@ fn choices(dialect: Dialect, body: &Body) -> Result<u32, Fault> {
         (Dialect::Completions, Some(raw)) if raw.first() == Some(&b'[') => {
             // a list of texts or of token lists is many prompts; a list of token ids is one
             let many = raw[1..].trim_ascii_start().first().is_some_and(|byte| b"\"[".contains(byte));
-            let count = || serde_json::from_slice::<Vec<IgnoredAny>>(&raw).map_or(1, |list| list.len().max(1));
+            let count =
+                || serde_json::from_slice::<Vec<IgnoredAny>>(&raw).map_or(1, |list| list.len().max(1));
             if many { count() as u64 } else { 1 }
         }
         _ => 1,
@@ -200,8 +205,10 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), Fault> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
             let name = encoding.to_str().unwrap_or("?");
-            Err(Fault::invalid(format!("compressed request bodies are not accepted (content-encoding: {name})"))
-                .param("content-encoding"))
+            Err(Fault::invalid(format!(
+                "compressed request bodies are not accepted (content-encoding: {name})"
+            ))
+            .param("content-encoding"))
         }
         _ => Ok(()),
     }
@@ -210,7 +217,9 @@ fn refuse_compressed(headers: &HeaderMap) -> Result<(), Fault> {
 /// The limit that applies to a body of this content type.
 pub(crate) fn limit(settings: &Settings, headers: &HeaderMap) -> usize {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let upload = kind.starts_with("multipart/") || kind.starts_with("application/octet-stream") || kind.starts_with("audio/");
+    let upload = kind.starts_with("multipart/")
+        || kind.starts_with("application/octet-stream")
+        || kind.starts_with("audio/");
     if upload { settings.upload_limit } else { settings.body_limit }
 }
 

@@ -189,6 +189,10 @@ mod tests {
     fn a_passthrough_keeps_its_path_as_it_was_written() {
         let front = Front::Passthrough { provider: "vllm".into(), rest: "v1/x%2Fy".into() };
         check(Method::PATCH, "/p/vllm/v1/x%2Fy", Ok(front));
-        check(Method::GET, "/p/vllm", Ok(Front::Passthrough { provider: "vllm".into(), rest: String::new() }));
+        check(
+            Method::GET,
+            "/p/vllm",
+            Ok(Front::Passthrough { provider: "vllm".into(), rest: String::new() }),
+        );
     }
 }

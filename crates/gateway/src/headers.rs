@@ -104,7 +104,10 @@ fn add_request_id(head: &mut HeaderMap, instance: &Instance, request_id: &str) {
 /// The key, the headers that the operator configured, and who we are.
 pub fn from_the_operator(head: &mut HeaderMap, instance: &Instance) {
     if !head.contains_key(header::USER_AGENT) {
-        head.insert(header::USER_AGENT, HeaderValue::from_static(concat!("ferrovia/", env!("CARGO_PKG_VERSION"))));
+        head.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("ferrovia/", env!("CARGO_PKG_VERSION"))),
+        );
     }
     if let Some(key) = instance.authorization() {
         match instance.spec.auth {
@@ -140,7 +143,11 @@ pub fn for_the_passthrough_client(upstream: &HeaderMap) -> HeaderMap {
     let named = named_in_connection(upstream);
     let mut head = HeaderMap::with_capacity(upstream.len());
     for (name, value) in upstream {
-        if HOP.contains(name) || named.contains(name) || *name == header::SET_COOKIE || *name == header::CONTENT_LENGTH {
+        if HOP.contains(name)
+            || named.contains(name)
+            || *name == header::SET_COOKIE
+            || *name == header::CONTENT_LENGTH
+        {
             continue;
         }
         let name = if *name == "x-request-id" { UPSTREAM_REQUEST_ID } else { name.clone() };

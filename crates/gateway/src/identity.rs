@@ -69,7 +69,8 @@ fn credential(headers: &HeaderMap) -> Result<&[u8], Fault> {
 fn user_path(settings: &Settings, headers: &HeaderMap) -> Result<Option<UserPath>, Fault> {
     for name in &settings.user_path_headers {
         let Some(value) = headers.get(name) else { continue };
-        let invalid = || Fault::invalid(format!("invalid {} header", pretty(name.as_str()))).param(name.as_str());
+        let invalid =
+            || Fault::invalid(format!("invalid {} header", pretty(name.as_str()))).param(name.as_str());
         let text = value.to_str().map_err(|_| invalid())?;
         if let Some(path) = UserPath::parse(text).map_err(|_| invalid())? {
             return Ok(Some(path));
@@ -113,7 +114,15 @@ mod tests {
     #[test]
     fn nothing_else_opens() {
         let format = "invalid authorization header format, expected 'Bearer <token>'";
-        for value in ["bearer Key-1", "BEARER Key-1", "BearerKey-1", "Bearer  Key-1", "Basic Key-1", "Key-1", "Bearer "] {
+        for value in [
+            "bearer Key-1",
+            "BEARER Key-1",
+            "BearerKey-1",
+            "Bearer  Key-1",
+            "Basic Key-1",
+            "Key-1",
+            "Bearer ",
+        ] {
             check(&[("authorization", value)], Err(format));
         }
         check(&[("authorization", "Bearer key-1")], Err("invalid master key"));

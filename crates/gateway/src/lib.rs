@@ -11,6 +11,7 @@ pub mod identity;
 pub mod inbound;
 pub mod instance;
 pub mod inventory;
+pub mod log;
 pub mod mask;
 pub mod metrics;
 pub mod models;
@@ -19,6 +20,8 @@ pub mod pipeline;
 pub mod reply;
 pub mod routing;
 pub mod settings;
+#[cfg(test)]
+mod story;
 pub mod trail;
 pub mod unsupported;
 
@@ -32,6 +35,7 @@ pub use settings::Settings;
 
 use std::sync::Arc;
 
+use log::CallLog;
 use mask::Masks;
 use tokio::sync::Notify;
 use upstream::Pool;
@@ -48,6 +52,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Configured secrets, to be kept out of everything that is said.
     pub masks: Masks,
+    /// Where a line for each call goes.
+    pub calls: CallLog,
     /// Rung when the time for finishing replies is over: those that still run tell their clients and end.
     pub closing: Arc<Notify>,
 }
@@ -81,6 +87,5 @@ pub(crate) fn settings_for_tests() -> Settings {
         },
         bare_model_ids: false,
         only_aliases: false,
-        log_calls: true,
     }
 }

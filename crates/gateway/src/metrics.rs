@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use domain::{Blame, Usage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -99,7 +101,8 @@ pub struct Metrics {
 }
 
 /// Long calls are ordinary here: up to ten minutes.
-const SECONDS: [f64; 14] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0];
+const SECONDS: [f64; 14] =
+    [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0];
 
 /// The gateway's own share: tens of microseconds, if all is well.
 const OVERHEAD: [f64; 11] = [2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.5];
@@ -155,7 +158,11 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.durations.clone(),
         );
-        registry.register("gomodel_requests_in_flight", "Calls under way to an upstream", metrics.in_flight.clone());
+        registry.register(
+            "gomodel_requests_in_flight",
+            "Calls under way to an upstream",
+            metrics.in_flight.clone(),
+        );
         registry.register("ferrovia_requests_open", "Requests being answered", metrics.open.clone());
         registry.register_with_unit(
             "ferrovia_time_to_first_byte",
@@ -164,7 +171,11 @@ impl Default for Metrics {
             metrics.first_bytes.clone(),
         );
         registry.register("ferrovia_tokens", "Tokens, as reported or estimated", metrics.tokens.clone());
-        registry.register("ferrovia_calls", "All requests by route and how they ended", metrics.calls.clone());
+        registry.register(
+            "ferrovia_calls",
+            "All requests by route and how they ended",
+            metrics.calls.clone(),
+        );
         registry.register("ferrovia_upstream_retries", "Requests sent again", metrics.retries.clone());
         registry.register_with_unit(
             "ferrovia_overhead",
@@ -306,7 +317,9 @@ impl Snapshot {
                         false => format!("{}/{key}", instance.name),
                     };
                     let states = instance.breakers.states().into_iter();
-                    states.map(move |(key, state)| (named(key), i64::from(state != upstream::BreakerState::Closed)))
+                    states.map(move |(key, state)| {
+                        (named(key), i64::from(state != upstream::BreakerState::Closed))
+                    })
                 })
                 .collect(),
             idle_connections: gateway.pool.idle_connections() as i64,
@@ -321,13 +334,15 @@ struct Live(Snapshot);
 impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let Snapshot { providers, breakers, idle_connections, request_memory } = &self.0;
-        let mut gauge = |name: &str, help: &str, rows: &mut dyn Iterator<Item = (Vec<(&str, String)>, i64)>| {
-            let mut family = encoder.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
-            for (labels, value) in rows {
-                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
-            }
-            Ok::<(), std::fmt::Error>(())
-        };
+        let mut gauge =
+            |name: &str, help: &str, rows: &mut dyn Iterator<Item = (Vec<(&str, String)>, i64)>| {
+                let mut family =
+                    encoder.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
+                for (labels, value) in rows {
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+                Ok::<(), std::fmt::Error>(())
+            };
         let named = |name: &String| vec![("provider_name", name.clone())];
         gauge(
             "ferrovia_provider_up",
@@ -355,8 +370,12 @@ impl Collector for Live {
             &mut std::iter::once((Vec::new(), *request_memory)),
         )?;
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        let mut family =
-            encoder.encode_descriptor("ferrovia_build", "Which version this is", None, ConstCounter::new(1u64).metric_type())?;
+        let mut family = encoder.encode_descriptor(
+            "ferrovia_build",
+            "Which version this is",
+            None,
+            ConstCounter::new(1u64).metric_type(),
+        )?;
         ConstCounter::new(1u64).encode(family.encode_family(&build)?)
     }
 }

@@ -39,7 +39,8 @@ pub async fn one(gateway: &Arc<Gateway>, dialect: Dialect, id: &str) -> Result<B
         FaultKind::Invalid => Fault { kind: FaultKind::NotFound, ..fault },
         _ => fault,
     };
-    let selector = Selector::parse(id, None).ok_or_else(|| Fault::invalid("model is required").param("model"))?;
+    let selector =
+        Selector::parse(id, None).ok_or_else(|| Fault::invalid("model is required").param("model"))?;
     let route = routing::resolve(gateway, &selector).await.map_err(not_found)?;
     let state = route.instance.state();
     let listed = state.models.get(route.model.as_str()).cloned();
@@ -53,7 +54,11 @@ pub async fn one(gateway: &Arc<Gateway>, dialect: Dialect, id: &str) -> Result<B
 }
 
 fn public_id(gateway: &Gateway, instance: &Instance, listed: &Listed) -> String {
-    if gateway.settings.bare_model_ids { listed.id.clone() } else { format!("{}/{}", instance.name, listed.id) }
+    if gateway.settings.bare_model_ids {
+        listed.id.clone()
+    } else {
+        format!("{}/{}", instance.name, listed.id)
+    }
 }
 
 /// A model as clients see it: what the upstream says of it, under our id, with what we know added.
@@ -120,7 +125,8 @@ fn anthropic_list(data: &[Value], query: Option<&str>) -> Value {
         pairs.filter(|(n, _)| *n == name).find_map(|(_, value)| crate::front::decode(value))
     };
     let limit = ask("limit").and_then(|n| n.parse().ok()).unwrap_or(20usize).clamp(1, 1000);
-    let place = |id: Option<String>| id.and_then(|id| data.iter().position(|model| model["id"] == id.as_str()));
+    let place =
+        |id: Option<String>| id.and_then(|id| data.iter().position(|model| model["id"] == id.as_str()));
     let (first, last) = match (place(ask("after_id")), place(ask("before_id"))) {
         (Some(after), _) => (after + 1, (after + 1 + limit).min(data.len())),
         (None, Some(before)) => (before.saturating_sub(limit), before),

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use dialect::Body;
 use dialect::json::top_level::TopLevel;
-use dialect::stream::EventStream;
+use dialect::marks::Marks;
+use dialect::stream::{EventStream, Frame};
 use domain::{Dialect, Fault, FaultKind, ModelName, Operation, Selector};
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use provider::{control, passthrough};
@@ -19,12 +20,12 @@ use tokio::time::Instant;
 use upstream::{OutBody, Outbound};
 
 use crate::call::{self, Call, Held, Payload};
-use crate::flight::{Opened, Source, unsent};
+use crate::flight::{Beginning, Opened, unsent};
 use crate::identity::{Caller, Method as AuthMethod};
 use crate::inbound::Inbound;
 use crate::inventory::filter::matches;
 use crate::reply::Depth;
-use crate::reply::body::Watch;
+use crate::reply::relay::{Relay, Watch};
 use crate::routing::Route;
 use crate::trail::Progress;
 use crate::{Gateway, Instance, headers};
@@ -53,7 +54,8 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     };
     let written_v1 = rest.strip_prefix("v1/").or_else(|| rest.strip_prefix("V1/"));
     if written_v1.is_some() && !settings.v1_alias {
-        let message = "provider passthrough v1 alias is disabled; use /p/{provider}/... without the v1 prefix";
+        let message =
+            "provider passthrough v1 alias is disabled; use /p/{provider}/... without the v1 prefix";
         return Err(Fault::invalid(message));
     }
     let path = written_v1.unwrap_or(rest);
@@ -63,7 +65,8 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     let normal = control::normalise(&format!("/{path}")).ok_or_else(|| {
         Fault::invalid("the passthrough path must not climb (`..`) or hide characters behind encodings")
     })?;
-    let hit = |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
+    let hit =
+        |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
     let closed = control::is_control(instance.spec, &normal) || hit(&settings.control_deny);
     let opened = caller.method == AuthMethod::MasterKey && hit(&settings.control_allow);
     if closed && !opened {
@@ -137,25 +140,64 @@ pub fn route(way: &Way, call: &Call) -> Route {
     Route { instance: way.instance.clone(), model: named.unwrap_or_else(|| ModelName::from("")) }
 }
 
-/// Sends the request and relays the answer, whatever its status.
-pub async fn fly(
-    gateway: Arc<Gateway>,
-    mut call: Call,
-    way: Way,
-    progress: Arc<Progress>,
-    depth: Depth,
-) -> Result<Opened, Fault> {
-    let began = Instant::now();
-    let instance = &way.instance;
-    let path_and_query = match &call.query {
-        Some(query) => format!("{}?{query}", way.path),
-        None => way.path.clone(),
-    };
-    let idempotent = matches!(call.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-        || call.headers.get("idempotency-key").is_some_and(|key| !key.is_empty());
-    let replayable = !matches!(call.payload, Payload::Stream { .. });
-    let mut attempt = 0;
-    let answer = loop {
+/// A passthrough call on its way.
+pub struct Flight {
+    /// What all calls share.
+    pub gateway: Arc<Gateway>,
+    /// The request.
+    pub call: Call,
+    /// Where it goes.
+    pub way: Way,
+    /// How far it has come.
+    pub progress: Arc<Progress>,
+    /// How closely the reply is looked at.
+    pub depth: Depth,
+}
+
+impl Flight {
+    /// Sends the request and relays the answer, whatever its status.
+    pub async fn fly(mut self) -> Result<Opened, Fault> {
+        let began = Instant::now();
+        let instance = self.way.instance.clone();
+        let idempotent = matches!(
+            self.call.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+        ) || self.call.headers.get("idempotency-key").is_some_and(|key| !key.is_empty());
+        let replayable = !matches!(self.call.payload, Payload::Stream { .. });
+        let mut attempt = 0;
+        let answer = loop {
+            let request = self.request();
+            match self.gateway.pool.send(&instance.target, request, &instance.limits).await {
+                Ok(answer) => break answer,
+                Err(error) => {
+                    let too_large = too_large_after_all(&error, &self.gateway, &self.call);
+                    let fault = too_large.unwrap_or_else(|| unsent(&error));
+                    let again = fault.retry != domain::Retry::Never && replayable && idempotent;
+                    if !again || attempt >= instance.retry.retries {
+                        return Err(Fault {
+                            message: self.gateway.masks.text(fault.message.clone()),
+                            ..fault
+                        });
+                    }
+                    attempt += 1;
+                    tokio::time::sleep(instance.retry.backoff.delay(attempt)).await;
+                }
+            }
+        };
+        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.progress.waited.store(waited, Ordering::Relaxed);
+        if is_refusal(answer.status) {
+            let status = answer.status;
+            let (head, body) = crate::flight::read_refusal(answer, instance.idle).await;
+            let Beginning { status, headers, frames, .. } = self.refused(status, &head, body)?;
+            return Ok(Opened { status, headers, frames, rest: None });
+        }
+        Ok(self.opened(answer.status, &answer.headers).opened(answer.body))
+    }
+
+    /// The request as it goes out now; counted. A body that is still arriving goes with the first one.
+    pub(crate) fn request(&mut self) -> Outbound {
+        let call = &mut self.call;
         let body = match &mut call.payload {
             Payload::Json(body) => OutBody::Segments(vec![body.bytes().clone()]),
             Payload::Opaque(bytes) => OutBody::Segments(vec![bytes.clone()]),
@@ -165,45 +207,69 @@ pub async fn fly(
                 OutBody::Stream { body: std::mem::replace(source, empty), length: *length }
             }
         };
-        let user_paths = &gateway.settings.user_path_headers;
-        let request = Outbound {
+        self.progress.attempts.fetch_add(1, Ordering::Relaxed);
+        self.progress.began.store(true, Ordering::Relaxed);
+        let user_paths = &self.gateway.settings.user_path_headers;
+        Outbound {
             method: call.method.clone(),
-            path_and_query: path_and_query.clone(),
-            headers: headers::for_a_passthrough(&call.headers, instance, &call.request_id, user_paths),
+            path_and_query: match &call.query {
+                Some(query) => format!("{}?{query}", self.way.path),
+                None => self.way.path.clone(),
+            },
+            headers: headers::for_a_passthrough(
+                &call.headers,
+                &self.way.instance,
+                &call.request_id,
+                user_paths,
+            ),
             body,
-        };
-        progress.attempts.fetch_add(1, Ordering::Relaxed);
-        progress.began.store(true, Ordering::Relaxed);
-        match gateway.pool.send(&instance.target, request, &instance.limits).await {
-            Ok(answer) => break answer,
-            Err(error) => {
-                let fault = too_large_after_all(&error, &gateway, &call).unwrap_or_else(|| unsent(&error));
-                let again = fault.retry != domain::Retry::Never && replayable && idempotent;
-                if !again || attempt >= instance.retry.retries {
-                    return Err(Fault { message: gateway.masks.text(fault.message.clone()), ..fault });
-                }
-                attempt += 1;
-                tokio::time::sleep(instance.retry.backoff.delay(attempt)).await;
-            }
         }
-    };
-    progress.waited.store(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    let kind = crate::flight::media_type(&answer.headers);
-    let mut headers = headers::for_the_passthrough_client(&answer.headers);
-    if answer.status.is_client_error() || answer.status.is_server_error() {
-        return refused(&gateway, instance, answer, &kind, headers).await;
     }
-    if let Some(length) = answer.headers.get(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, length.clone());
+
+    /// How an answer that is no refusal is relayed.
+    pub(crate) fn opened(&self, status: StatusCode, head: &HeaderMap) -> Beginning {
+        let mut headers = headers::for_the_passthrough_client(head);
+        if let Some(length) = head.get(header::CONTENT_LENGTH) {
+            headers.insert(header::CONTENT_LENGTH, length.clone());
+        }
+        let plain = !head.contains_key(header::CONTENT_ENCODING);
+        let watch = match crate::flight::media_type(head).as_str() {
+            _ if self.depth < Depth::Marks || !plain => Watch::Nothing,
+            "text/event-stream" => Watch::Events(EventStream::new(Dialect::Foreign, 1, false)),
+            kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
+            _ => Watch::Nothing,
+        };
+        Beginning { status, headers, frames: Vec::new(), relay: Some(Relay::Opaque(watch)) }
     }
-    let plain = !answer.headers.contains_key(header::CONTENT_ENCODING);
-    let watch = match kind.as_str() {
-        _ if depth < Depth::Marks || !plain => Watch::Nothing,
-        "text/event-stream" => Watch::Events(EventStream::new(Dialect::Foreign, 1, false)),
-        kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
-        _ => Watch::Nothing,
-    };
-    Ok(Opened { status: answer.status, headers, source: Source::Opaque { incoming: answer.body, watch } })
+
+    /// A refusal: relayed as it is if it is JSON, put into the envelope if it is nothing a program could read, or if the
+    /// operator wants GoModel's way.
+    pub(crate) fn refused(
+        &self,
+        status: StatusCode,
+        head: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Beginning, Fault> {
+        let compressed = head.contains_key(header::CONTENT_ENCODING);
+        let json = crate::flight::media_type(head).ends_with("json")
+            && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+        if (json || compressed) && !self.gateway.settings.passthrough.rewrite_errors {
+            let body = self.gateway.masks.bytes(&body).map_or(body, Bytes::from);
+            let mut headers = headers::for_the_passthrough_client(head);
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            let frame = Frame { raw: body, marks: Marks::default() };
+            return Ok(Beginning { status, headers, frames: vec![frame], relay: None });
+        }
+        let mut fault = dialect::fault::refusal(status.as_u16(), &body);
+        fault.message = self.gateway.masks.text(fault.message);
+        headers::keep_in(&mut fault, head);
+        Err(fault)
+    }
+}
+
+/// Whether a status says that there is no answer.
+pub(crate) fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// A streamed body that turned out longer than it may be fails the send; the client's fault, in its own words.
@@ -211,29 +277,4 @@ fn too_large_after_all(error: &upstream::SendError, gateway: &Gateway, call: &Ca
     let upstream::SendError::ClientBody(cause) = error else { return None };
     let limit = call::limit(&gateway.settings, &call.headers);
     cause.downcast_ref::<http_body_util::LengthLimitError>().map(|_| call::too_large(limit))
-}
-
-/// A refusal: relayed as it is if it is JSON, put into the envelope if it is nothing a program could read, or if the
-/// operator wants GoModel's way.
-async fn refused(
-    gateway: &Gateway,
-    instance: &Instance,
-    answer: upstream::Answer,
-    kind: &str,
-    mut headers: http::HeaderMap,
-) -> Result<Opened, Fault> {
-    let status = answer.status;
-    let compressed = answer.headers.contains_key(header::CONTENT_ENCODING);
-    let (head, body) = crate::flight::read_refusal(answer, instance.idle).await;
-    let json = kind.ends_with("json") && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-    if (json || compressed) && !gateway.settings.passthrough.rewrite_errors {
-        let body = gateway.masks.bytes(&body).map_or(body, Bytes::from);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        let source = Source::Whole { pieces: [body].into(), usage: None };
-        return Ok(Opened { status, headers, source });
-    }
-    let mut fault = dialect::fault::refusal(status.as_u16(), &body);
-    fault.message = gateway.masks.text(fault.message);
-    headers::keep_in(&mut fault, &head);
-    Err(fault)
 }

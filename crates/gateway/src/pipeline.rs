@@ -26,20 +26,38 @@ use crate::trail::Trail;
 use crate::{Gateway, headers, identity, models, passthrough, routing, unsupported};
 
 /// What a request came to.
-enum Answer {
+pub(crate) enum Answer {
     /// A model's reply.
-    Reply(Box<Departure>),
+    Reply(Departure),
     /// Something that we know ourselves.
     Own(Bytes),
 }
 
 /// A flight that is ready to go, and what the client must be told of it.
-struct Departure {
-    flight: BoxFuture<'static, Result<Opened, Fault>>,
-    changes: Vec<&'static str>,
+pub(crate) struct Departure {
+    /// What will fly.
+    pub(crate) flight: AnyFlight,
+    /// What is changed on the way, by name.
+    pub(crate) changes: Vec<&'static str>,
     stream: bool,
-    relayed: bool,
     idle: std::time::Duration,
+}
+
+/// A flight of either kind.
+pub(crate) enum AnyFlight {
+    /// A call in a dialect of ours.
+    Call(Box<Flight>),
+    /// Somebody else's request.
+    Passthrough(Box<passthrough::Flight>),
+}
+
+impl AnyFlight {
+    fn fly(self) -> BoxFuture<'static, Result<Opened, Fault>> {
+        match self {
+            AnyFlight::Call(flight) => flight.fly().boxed(),
+            AnyFlight::Passthrough(flight) => flight.fly().boxed(),
+        }
+    }
 }
 
 /// Answers one request. Always answers; a refusal is an answer too.
@@ -48,21 +66,13 @@ pub async fn serve(gateway: Arc<Gateway>, inbound: Inbound) -> Response<ReplyBod
     let mut allowed: &'static [http::Method] = &[];
     match answer(&gateway, inbound, &mut trail, &mut allowed).await {
         Ok(Answer::Own(body)) => own(body, trail),
-        Ok(Answer::Reply(departure)) => attempt(&gateway, *departure, trail).await,
-        Err(fault) => {
-            let mut response = refuse(fault, trail);
-            if !allowed.is_empty() {
-                let names: Vec<_> = allowed.iter().map(http::Method::as_str).collect();
-                let names = HeaderValue::from_str(&names.join(", ")).expect("methods are plain text");
-                response.headers_mut().insert(header::ALLOW, names);
-            }
-            response
-        }
+        Ok(Answer::Reply(departure)) => attempt(&gateway, departure, trail).await,
+        Err(fault) => allow(refuse(fault, trail), allowed),
     }
 }
 
 /// Everything that can be known before an upstream is asked.
-async fn answer(
+pub(crate) async fn answer(
     gateway: &Arc<Gateway>,
     inbound: Inbound,
     trail: &mut Trail,
@@ -79,9 +89,7 @@ async fn answer(
     })?;
     trail.template(route.template, crate::call::dialect_of(&route));
     match route.front {
-        Front::Models => {
-            Ok(Answer::Own(models::list(gateway, trail.dialect(), inbound.head.uri.query())))
-        }
+        Front::Models => Ok(Answer::Own(models::list(gateway, trail.dialect(), inbound.head.uri.query()))),
         Front::Model(id) => Ok(Answer::Own(models::one(gateway, trail.dialect(), &id).await?)),
         Front::Unsupported(operation, id) => Err(not_built(gateway, inbound, operation, id).await),
         Front::Passthrough { provider, rest } => {
@@ -90,8 +98,10 @@ async fn answer(
             trail.call(&call);
             trail.route(&passthrough::route(&way, &call));
             let (stream, idle) = (call.stream, way.instance.idle);
-            let flight = passthrough::fly(gateway.clone(), call, way, trail.progress(), trail.depth()).boxed();
-            Ok(Answer::Reply(Box::new(Departure { flight, changes: Vec::new(), stream, relayed: true, idle })))
+            let (gateway, progress, depth) = (gateway.clone(), trail.progress(), trail.depth());
+            let flight =
+                AnyFlight::Passthrough(Box::new(passthrough::Flight { gateway, call, way, progress, depth }));
+            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle }))
         }
         Front::Call(operation, dialect) => {
             let call = Call::read(gateway, inbound, operation, dialect).await?;
@@ -102,14 +112,18 @@ async fn answer(
             let (stream, idle) = (call.stream, route.instance.idle);
             let flight = Flight::plan(gateway, call, route, trail.progress())?;
             let changes = flight.changes().to_vec();
-            let flight = flight.fly().boxed();
-            Ok(Answer::Reply(Box::new(Departure { flight, changes, stream, relayed: false, idle })))
+            Ok(Answer::Reply(Departure { flight: AnyFlight::Call(Box::new(flight)), changes, stream, idle }))
         }
     }
 }
 
 /// A route whose other side does not exist yet: what can be said about the provider is said.
-async fn not_built(gateway: &Arc<Gateway>, inbound: Inbound, operation: Operation, id: Option<String>) -> Fault {
+async fn not_built(
+    gateway: &Arc<Gateway>,
+    inbound: Inbound,
+    operation: Operation,
+    id: Option<String>,
+) -> Fault {
     let creates = inbound.head.method == http::Method::POST;
     let query = inbound.head.uri.query().unwrap_or_default();
     let named = query.split('&').find_map(|pair| pair.strip_prefix("provider=")).map(str::to_owned);
@@ -134,7 +148,14 @@ async fn not_built(gateway: &Arc<Gateway>, inbound: Inbound, operation: Operatio
             }
         }
     } else if creates && operation == Operation::Batch && id.is_none() {
-        match crate::call::read_whole(gateway, &inbound.head.headers, inbound.body, gateway.settings.body_limit).await {
+        match crate::call::read_whole(
+            gateway,
+            &inbound.head.headers,
+            inbound.body,
+            gateway.settings.body_limit,
+        )
+        .await
+        {
             Err(fault) => return fault,
             Ok((bytes, _held)) => match dialect::Body::read(bytes) {
                 Err(reject) => return reject.into(),
@@ -151,7 +172,9 @@ async fn not_built(gateway: &Arc<Gateway>, inbound: Inbound, operation: Operatio
 
 /// Lets the flight go. Its status is open until the first event, or until a stream's client has waited long enough.
 async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Response<ReplyBody> {
-    let Departure { mut flight, changes, stream, relayed, idle } = departure;
+    let Departure { flight, changes, stream, idle } = departure;
+    let relayed = matches!(flight, AnyFlight::Passthrough(_));
+    let mut flight = flight.fly();
     let telling = Telling {
         dialect: trail.dialect(),
         request_id: trail.request_id().to_owned(),
@@ -200,26 +223,36 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// A reply that has begun.
 fn respond(
     status: StatusCode,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     changes: &[&'static str],
     mut trail: Trail,
     reply: impl FnOnce(Vec<Box<dyn Tap>>) -> Reply,
 ) -> Response<ReplyBody> {
+    let head = begin(status, headers, changes, &mut trail);
+    head.map(|()| ReplyBody::Reply(Box::new(reply(vec![Box::new(trail)]))))
+}
+
+/// The head of a reply.
+pub(crate) fn begin(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    changes: &[&'static str],
+    trail: &mut Trail,
+) -> Response<()> {
     trail.status(status.as_u16());
     if !changes.is_empty() {
         let changes = HeaderValue::from_str(&changes.join(", ")).expect("names of changes are plain text");
         headers.insert(headers::CHANGES, changes);
     }
-    common(&mut headers, &trail);
-    let reply = reply(vec![Box::new(trail)]);
-    let mut response = Response::new(ReplyBody::Reply(Box::new(reply)));
+    common(&mut headers, trail);
+    let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
 /// An answer of our own.
-fn own(body: Bytes, mut trail: Trail) -> Response<ReplyBody> {
+pub(crate) fn own(body: Bytes, mut trail: Trail) -> Response<ReplyBody> {
     trail.status(StatusCode::OK.as_u16());
     let mut response = Response::new(ReplyBody::from(body));
     let headers = response.headers_mut();
@@ -230,10 +263,11 @@ fn own(body: Bytes, mut trail: Trail) -> Response<ReplyBody> {
 }
 
 /// A refusal, in the client's dialect.
-fn refuse(fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
+pub(crate) fn refuse(fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
     let status = dialect::fault::status(&fault);
     trail.status(status.as_u16());
-    let mut response = Response::new(ReplyBody::from(dialect::fault::body(trail.dialect(), &fault, trail.request_id())));
+    let mut response =
+        Response::new(ReplyBody::from(dialect::fault::body(trail.dialect(), &fault, trail.request_id())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -250,6 +284,16 @@ fn refuse(fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
     }
     common(headers, &trail);
     trail.refuse(&fault);
+    response
+}
+
+/// Names the methods that a route has, if the request used another one.
+pub(crate) fn allow(mut response: Response<ReplyBody>, methods: &[http::Method]) -> Response<ReplyBody> {
+    if !methods.is_empty() {
+        let names: Vec<_> = methods.iter().map(http::Method::as_str).collect();
+        let names = HeaderValue::from_str(&names.join(", ")).expect("methods are plain text");
+        response.headers_mut().insert(header::ALLOW, names);
+    }
     response
 }
 

@@ -26,7 +26,8 @@ impl Route {
 /// Finds the deployment. A model that nobody is known to have is asked for first.
 pub async fn resolve(gateway: &Arc<Gateway>, selector: &Selector) -> Result<Route, Fault> {
     if gateway.inventory.is_empty() {
-        let message = "no provider is configured; set one, for example VLLM_BASE_URL=http://localhost:8000/v1";
+        let message =
+            "no provider is configured; set one, for example VLLM_BASE_URL=http://localhost:8000/v1";
         return Err(Fault::new(FaultKind::Unavailable, message));
     }
     if let Some(route) = find(&gateway.inventory, selector) {
@@ -59,7 +60,8 @@ pub fn find(inventory: &Inventory, selector: &Selector) -> Option<Route> {
 /// The instances that might have it: the ones that the prefix names, else all.
 fn candidates(inventory: &Inventory, selector: &Selector) -> Vec<Arc<Instance>> {
     if let Some(prefix) = &selector.provider {
-        let named: Vec<_> = inventory.named(prefix).into_iter().chain(inventory.of_type(prefix)).cloned().collect();
+        let named: Vec<_> =
+            inventory.named(prefix).into_iter().chain(inventory.of_type(prefix)).cloned().collect();
         if !named.is_empty() {
             return named;
         }
@@ -83,7 +85,8 @@ fn unknown(inventory: &Inventory, selector: &Selector) -> Fault {
             silent.join(", "),
             selector.qualified()
         );
-        let mut fault = Fault::new(FaultKind::Unavailable, message).param("model").code("provider_unavailable");
+        let mut fault =
+            Fault::new(FaultKind::Unavailable, message).param("model").code("provider_unavailable");
         fault.retry_after = Some("5".into());
         return fault;
     }

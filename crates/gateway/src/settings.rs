@@ -34,8 +34,6 @@ pub struct Settings {
     pub bare_model_ids: bool,
     /// Whether `/v1/models` lists no concrete models at all, only aliases.
     pub only_aliases: bool,
-    /// Whether calls are logged.
-    pub log_calls: bool,
 }
 
 /// What `/p/{provider}/…` may do.

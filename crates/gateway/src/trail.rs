@@ -1,6 +1,7 @@
 //! What happened to one call, while it happens. Closes once, also when the client leaves, and then becomes one log line
 //! and the metrics.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crate::Gateway;
 use crate::call::Call;
 use crate::identity::Caller;
 use crate::inbound::Inbound;
+use crate::log::CallEntry;
 use crate::metrics::{FlightLabels, Outcome};
 use crate::reply::{Depth, End, Tap};
 use crate::routing::Route;
@@ -35,7 +37,7 @@ pub struct Trail {
     gateway: Arc<Gateway>,
     request_id: String,
     trace: Option<String>,
-    peer: Option<String>,
+    peer: Option<std::net::IpAddr>,
     template: &'static str,
     method: http::Method,
     operation: Option<Operation>,
@@ -68,7 +70,7 @@ impl Trail {
             request_id: inbound.request_id.clone(),
             // version, trace id, span id, flags: the second is what joins logs
             trace: trace.and_then(|t| t.split('-').nth(1)).map(|id| id.chars().take(32).collect()),
-            peer: inbound.peer.map(|peer| peer.ip().to_string()),
+            peer: inbound.peer.map(|peer| peer.ip()),
             template: "unknown",
             method: inbound.head.method.clone(),
             operation: None,
@@ -171,7 +173,7 @@ impl Trail {
     }
 
     /// What was used: as reported, or an estimate where an upstream worked and did not say.
-    fn used(&self, end: &End) -> Option<Usage> {
+    pub(crate) fn used(&self, end: &End) -> Option<Usage> {
         if self.usage.is_some() {
             return self.usage;
         }
@@ -206,55 +208,50 @@ impl Trail {
     }
 
     fn log(&self, end: &End, usage: Option<Usage>) {
-        if !self.gateway.settings.log_calls {
+        if !self.gateway.calls.is_open() {
             return;
         }
-        let (outcome, fault) = match end {
-            End::Complete => ("complete", None),
-            End::ClientGone => ("client_gone", None),
-            End::Failed(fault) if fault.blame == Blame::Caller => ("refused", Some(fault)),
-            End::Failed(fault) => ("failed", Some(fault)),
-        };
+        let fault = end.fault();
         let usage = usage.unwrap_or_default();
-        let own = self.own.unwrap_or_else(|| self.shares().0);
-        let waited = self.shares().1;
-        // one macro call for both levels: tracing's level must be constant
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    request_id = %self.request_id,
-                    trace_id = self.trace.as_deref(),
-                    method = %self.method,
-                    route = self.template,
-                    operation = self.operation.map(Operation::word),
-                    status = self.status,
-                    outcome,
-                    provider = self.route.as_ref().map(|r| r.instance.name.as_str()),
-                    model = self.route.as_ref().map(|r| r.model.as_str()).or(self.requested.as_deref()),
-                    stream = self.stream,
-                    input_tokens = usage.input,
-                    output_tokens = usage.output,
-                    cached_tokens = usage.cached,
-                    estimated = usage.estimated,
-                    attempts = self.progress.attempts.load(Ordering::Relaxed),
-                    duration_ms = millis(self.arrived.elapsed()),
-                    first_byte_ms = self.first_byte.map(millis),
-                    upstream_ms = millis(waited),
-                    gateway_ms = millis(own),
-                    auth = self.auth,
-                    user_path = self.user_path.as_deref(),
-                    client = self.peer.as_deref(),
-                    error = fault.map(|f| f.message.as_str()),
-                    error_code = fault.and_then(|f| f.code.as_deref()),
-                    upstream_status = fault.and_then(|f| f.upstream_status),
-                    "call"
-                )
-            };
-        }
-        match fault.map(|fault| fault.blame) {
-            Some(Blame::Upstream | Blame::Gateway) => line!(warn),
-            _ => line!(info),
-        }
+        let requested = || self.requested.clone();
+        self.gateway.calls.write(CallEntry {
+            timestamp: jiff::Timestamp::now(),
+            level: match fault.map(|fault| fault.blame) {
+                Some(Blame::Upstream | Blame::Gateway) => "WARN",
+                _ => "INFO",
+            },
+            message: "call",
+            request_id: self.request_id.clone(),
+            trace_id: self.trace.clone(),
+            method: self.method.clone(),
+            route: self.template,
+            operation: self.operation.map(Operation::word),
+            status: self.status,
+            outcome: end.word(),
+            provider: self.route.as_ref().map(|route| route.instance.name.clone()),
+            model: self
+                .route
+                .as_ref()
+                .map(|route| route.model.to_string())
+                .or_else(requested)
+                .map(Cow::Owned),
+            stream: self.stream,
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            cached_tokens: usage.cached,
+            estimated: usage.estimated,
+            attempts: self.progress.attempts.load(Ordering::Relaxed),
+            duration_ms: millis(self.arrived.elapsed()),
+            first_byte_ms: self.first_byte.map(millis),
+            upstream_ms: millis(self.shares().1),
+            gateway_ms: millis(self.own.unwrap_or_else(|| self.shares().0)),
+            auth: self.auth,
+            user_path: self.user_path.clone(),
+            client: self.peer,
+            error: fault.map(|fault| fault.message.clone()),
+            error_code: fault.and_then(|fault| fault.code.clone()),
+            upstream_status: fault.and_then(|fault| fault.upstream_status),
+        });
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn build(loaded: &Loaded) -> anyhow::Result<Arc<Gateway>> {
         pool: Pool::new(PoolSettings::default()),
         metrics: Metrics::default(),
         masks: Masks::new(loaded.secrets.clone()),
+        calls: Default::default(),
         closing: Arc::default(),
     }))
 }
@@ -99,7 +100,6 @@ fn settings(config: &config::Config) -> anyhow::Result<Settings> {
         },
         bare_model_ids: config.models.unqualified_model_ids_at_models_endpoint,
         only_aliases: config.models.keep_only_aliases_at_models_endpoint,
-        log_calls: true,
     })
 }
 
@@ -108,7 +108,8 @@ fn instance(loaded: &Loaded, configured: &config::Instance) -> anyhow::Result<In
         .ok_or_else(|| anyhow!("the type {:?} is not in the catalogue", configured.kind))?;
     let base = Base::parse(&configured.base_url)
         .map_err(|invalid| anyhow!("base_url {:?}: {}", configured.base_url, invalid.0))?;
-    let target = Target::parse(&base.origin).map_err(|error| anyhow!("base_url {:?}: {error}", base.origin))?;
+    let target =
+        Target::parse(&base.origin).map_err(|error| anyhow!("base_url {:?}: {error}", base.origin))?;
     let headers = configured.headers.iter().map(|(name, value)| {
         let mut value = HeaderValue::from_str(value.reveal())
             .map_err(|_| anyhow!("the value of the header {name} is not a header value"))?;

@@ -1,22 +1,25 @@
 //! What a success status turns out to be: an answer, a stream that begins, or an error in disguise.
+//!
+//! A [`Hearing`] takes the pieces of an answer until it has heard enough, and [`Flight::judge`] says what they are. Both
+//! are pure; the reading around them is all that knows a connection.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::edit::json_string;
-use dialect::stream::EventStream;
+use dialect::marks::Marks;
+use dialect::stream::{EventStream, Frame};
 use dialect::{Body, Edit, reply, rerank};
 use domain::{Fault, FaultKind, Operation, Retry};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use provider::plan::{Plan, ReplyShape};
 use upstream::{Answer, Incoming};
 
-use super::{Flight, Opened, Source, broken_off};
+use super::{Flight, Opened, broken_off};
 use crate::headers;
-use crate::reply::body::Watch;
-use crate::reply::speech::{Recital, Speech};
+use crate::reply::relay::{Relay, Watch};
+use crate::reply::speech::{Recital, Speech, last_event};
 
 /// Replies up to this many bytes are read whole and judged; larger ones by so much of them.
 const JUDGED: usize = 32 << 10;
@@ -66,12 +69,122 @@ pub(crate) async fn read_refusal(answer: Answer, patience: Duration) -> (HeaderM
     (answer.headers, body.freeze())
 }
 
+/// The beginning of an answer, judged: nothing of it has been said to the client.
+pub(crate) struct Beginning {
+    /// The status that the client gets.
+    pub(crate) status: StatusCode,
+    /// The headers that the client gets.
+    pub(crate) headers: HeaderMap,
+    /// What was heard of it.
+    pub(crate) frames: Vec<Frame>,
+    /// How the rest is passed on. `None`: there is none.
+    pub(crate) relay: Option<Relay>,
+}
+
+impl Beginning {
+    /// Joins it with where the rest comes from.
+    pub(crate) fn opened(self, incoming: Incoming) -> Opened {
+        let Beginning { status, headers, frames, relay } = self;
+        Opened { status, headers, frames, rest: relay.map(|relay| (incoming, relay)) }
+    }
+}
+
+/// The pieces of an answer with a success status, taken until it can be judged.
+pub(crate) struct Hearing {
+    heard: Heard,
+    /// Enough was heard.
+    enough: bool,
+}
+
+enum Heard {
+    /// Bytes that are not looked at.
+    Nothing,
+    /// A stream, until its first event.
+    Stream(EventStream, Vec<Frame>),
+    /// Something that is no stream although one was asked for.
+    NoStream(Gathered),
+    /// A reply in the client's own dialect.
+    Reply(Gathered),
+    /// A reply that must be rewritten.
+    Rerank(Gathered),
+}
+
+impl Hearing {
+    /// Whether it can be judged now.
+    pub(crate) fn enough(&self) -> bool {
+        self.enough
+    }
+
+    /// Takes the next piece.
+    pub(crate) fn take(&mut self, bytes: Bytes) {
+        self.enough = match &mut self.heard {
+            Heard::Nothing => true,
+            Heard::Stream(stream, frames) => {
+                let before = frames.len();
+                stream.push(bytes, frames);
+                frames[before..].iter().any(says_something)
+            }
+            Heard::NoStream(gathered) | Heard::Reply(gathered) | Heard::Rerank(gathered) => {
+                gathered.take(bytes)
+            }
+        };
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self) {
+        self.enough = true;
+        // an event without its blank line may still be an error, or the whole answer
+        if let Heard::Stream(stream, frames) = &mut self.heard
+            && let Some(event) = last_event(stream)
+        {
+            stream.push(event, frames);
+        }
+    }
+}
+
+/// Whether a frame says more than that the upstream is alive.
+fn says_something(frame: &Frame) -> bool {
+    frame.marks.events > 0 || frame.marks.done
+}
+
+/// Pieces put together, up to a limit and the piece that passes it. What came in one piece is not copied.
+struct Gathered {
+    first: Bytes,
+    rest: BytesMut,
+    limit: usize,
+}
+
+impl Gathered {
+    fn up_to(limit: usize) -> Gathered {
+        Gathered { first: Bytes::new(), rest: BytesMut::new(), limit }
+    }
+
+    /// True when there is more than the limit.
+    fn take(&mut self, bytes: Bytes) -> bool {
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else {
+            self.rest.extend_from_slice(&bytes);
+        }
+        self.is_too_long()
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.first.len() + self.rest.len() > self.limit
+    }
+
+    fn bytes(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { [&self.first[..], &self.rest[..]].concat().into() }
+    }
+}
+
 /// A body that we would have to unpack first, although we asked for it plain.
 fn refuse_compressed(head: &HeaderMap) -> Result<(), Fault> {
     match head.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
             let name = encoding.to_str().unwrap_or("?");
-            let message = format!("the upstream sent a compressed reply ({name}) although none was asked for");
+            let message =
+                format!("the upstream sent a compressed reply ({name}) although none was asked for");
             Err(Fault::new(FaultKind::Broken, message))
         }
         _ => Ok(()),
@@ -79,179 +192,171 @@ fn refuse_compressed(head: &HeaderMap) -> Result<(), Fault> {
 }
 
 impl Flight {
-    /// Opens an answer that came with a success status.
+    /// Opens an answer that came with a success status: reads until it can be judged.
     pub(super) async fn open(&mut self, plan: &Plan, answer: Answer) -> Result<Opened, Fault> {
-        refuse_compressed(&answer.headers)?;
+        let Answer { status, headers, body: mut incoming, .. } = answer;
+        let mut hearing = self.hearing(plan, &headers)?;
+        while !hearing.enough() {
+            match next(&mut incoming, self.patience()).await? {
+                Some(bytes) => hearing.take(bytes),
+                None => hearing.end(),
+            }
+            if !hearing.enough() && http_body::Body::is_end_stream(&incoming) {
+                hearing.end();
+            }
+        }
+        Ok(self.judge(plan, status, &headers, hearing)?.opened(incoming))
+    }
+
+    /// How an answer with this head is heard.
+    pub(crate) fn hearing(&self, plan: &Plan, head: &HeaderMap) -> Result<Hearing, Fault> {
+        refuse_compressed(head)?;
+        let kind = media_type(head);
         let packed = matches!(self.call.operation, Operation::Embed | Operation::Pool);
-        if packed && media_type(&answer.headers) == "application/octet-stream" {
-            return Ok(vectors(answer));
-        }
-        let mut opened = if self.call.stream {
-            self.open_stream(answer).await?
-        } else if plan.reply == ReplyShape::Same {
-            self.open_reply(answer).await?
-        } else {
-            self.open_rerank(plan, answer).await?
+        let heard = match &*kind {
+            "application/octet-stream" if packed => Heard::Nothing,
+            "text/event-stream" if self.call.stream => {
+                let stream = EventStream::new(self.call.dialect, self.call.choices, self.changed.hide_usage);
+                Heard::Stream(stream, Vec::new())
+            }
+            _ if self.call.stream => Heard::NoStream(Gathered::up_to(JUDGED)),
+            _ if plan.reply == ReplyShape::Same => Heard::Reply(Gathered::up_to(JUDGED)),
+            _ => Heard::Rerank(Gathered::up_to(REWRITTEN)),
         };
-        let kind = if self.call.stream { "text/event-stream" } else { "application/json" };
-        opened.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        Ok(opened)
+        Ok(Hearing { enough: matches!(heard, Heard::Nothing), heard })
     }
 
-    /// A stream: read until its first event says what it is.
-    async fn open_stream(&mut self, answer: Answer) -> Result<Opened, Fault> {
-        let mut incoming = answer.body;
-        if media_type(&answer.headers) != "text/event-stream" {
-            let (body, _) = read_up_to(&mut incoming, JUDGED, self.patience()).await?;
-            return Err(not_a_stream(&body));
-        }
-        let dialect = self.call.dialect;
-        let mut stream = EventStream::new(dialect, self.call.choices, self.changed.hide_usage);
-        let mut frames = Vec::new();
-        loop {
-            let Some(bytes) = next(&mut incoming, self.patience()).await? else {
-                // an event without its blank line may still be an error, or the whole answer
-                let rest = stream.leftover();
-                if !rest.is_empty() {
-                    stream.push([&rest[..], b"\n\n"].concat().into(), &mut frames);
+    /// Says what was heard, and how the rest is to be told.
+    pub(crate) fn judge(
+        &self,
+        plan: &Plan,
+        status: StatusCode,
+        head: &HeaderMap,
+        hearing: Hearing,
+    ) -> Result<Beginning, Fault> {
+        let mut headers = headers::for_the_client(head);
+        let json = HeaderValue::from_static("application/json");
+        let (frames, relay) = match hearing.heard {
+            Heard::Nothing => {
+                // vectors as raw numbers (vLLM's `encoding_format: bytes`), with the header that describes them
+                for name in [header::CONTENT_TYPE, HeaderName::from_static("metadata")] {
+                    if let Some(value) = head.get(&name) {
+                        headers.insert(name, value.clone());
+                    }
                 }
-                break;
-            };
-            let before = frames.len();
-            stream.push(bytes, &mut frames);
-            if frames[before..].iter().any(|frame| frame.marks.events > 0 || frame.marks.done) {
-                break;
+                (Vec::new(), Some(Relay::Opaque(Watch::Nothing)))
             }
-        }
-        let first = frames.iter().find(|frame| frame.marks.events > 0 || frame.marks.done);
-        match first {
-            Some(frame) if frame.marks.fault.is_some() && !frame.marks.terminal => {
-                let mut fault = frame.marks.fault.clone().expect("it was just seen");
-                fault.retry = self.retry_inside_a_success(&fault);
-                headers::keep_in(&mut fault, &answer.headers);
-                return Err(fault);
+            Heard::Stream(stream, frames) => {
+                let frames = self.judge_stream(frames, head)?;
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+                let (dialect, hide_usage) = (self.call.dialect, self.changed.hide_usage);
+                let masks = self.gateway.masks.clone();
+                let speech = Speech::new(stream, dialect, self.call.request_id.clone(), hide_usage, masks);
+                (frames, Some(Relay::Events(speech)))
             }
-            Some(frame) if !frame.marks.done => {}
-            _ => {
-                return Err(
-                    Fault::new(FaultKind::Broken, "provider returned an empty stream").retry(Retry::Same)
-                );
+            Heard::NoStream(gathered) => return Err(self.no_stream(&gathered.bytes(), head)),
+            Heard::Reply(gathered) if gathered.is_too_long() => {
+                headers.insert(header::CONTENT_TYPE, json);
+                let (frame, recital) = self.judge_large(gathered.bytes(), head)?;
+                (frame, Some(Relay::Large(recital)))
             }
-        }
-        let masks = self.gateway.masks.clone();
-        let speech = Speech::new(stream, dialect, self.call.request_id.clone(), self.changed.hide_usage, masks);
-        let mut headers = headers::for_the_client(&answer.headers);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(Opened { status: answer.status, headers, source: Source::Events { frames, incoming, speech } })
+            Heard::Reply(gathered) => {
+                headers.insert(header::CONTENT_TYPE, json);
+                (self.judge_reply(gathered.bytes(), head)?, None)
+            }
+            Heard::Rerank(gathered) => {
+                headers.insert(header::CONTENT_TYPE, json);
+                (self.judge_rerank(plan, gathered, head)?, None)
+            }
+        };
+        Ok(Beginning { status, headers, frames, relay })
     }
 
-    /// A JSON reply in the client's own dialect.
-    async fn open_reply(&mut self, answer: Answer) -> Result<Opened, Fault> {
-        let mut incoming = answer.body;
-        let headers = headers::for_the_client(&answer.headers);
-        let (body, whole) = read_up_to(&mut incoming, JUDGED, self.patience()).await?;
-        if !whole {
-            let mut recital = Recital::new(self.changed.provider_member);
-            let mut pieces = VecDeque::new();
-            recital.hear(body, &mut pieces).map_err(|_| Fault::new(FaultKind::Broken, "provider returned a large reply that is no JSON object"))?;
-            if let Some(fault) = recital.error() {
-                return Err(fault);
+    /// A stream is what its first event says.
+    fn judge_stream(&self, frames: Vec<Frame>, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
+        match frames.iter().find(|frame| says_something(frame)).map(|frame| &frame.marks) {
+            Some(marks) if marks.fault.is_some() && !marks.terminal => {
+                Err(self.inside_a_success(marks.fault.clone().expect("it was just seen"), head))
             }
-            let source = Source::Large { pieces, incoming, recital };
-            return Ok(Opened { status: answer.status, headers, source });
+            Some(marks) if !marks.done => Ok(frames),
+            _ => Err(Fault::new(FaultKind::Broken, "provider returned an empty stream").retry(Retry::Same)),
         }
-        let body = self.judge(body)?;
+    }
+
+    /// What it means that a stream was asked for and something else came.
+    fn no_stream(&self, body: &[u8], head: &HeaderMap) -> Fault {
+        if let Some(fault) = dialect::fault::in_reply(body) {
+            return self.inside_a_success(fault, head);
+        }
+        let message = match body.trim_ascii_start().first() {
+            None => "provider returned an empty stream",
+            Some(b'<') => "provider returned an HTML page instead of a stream",
+            Some(b'{') => "provider returned a JSON reply although a stream was asked for",
+            Some(_) => "provider returned something that is no stream",
+        };
+        Fault::new(FaultKind::Broken, message)
+    }
+
+    /// A JSON reply too large to be read whole, judged by its beginning.
+    fn judge_large(&self, body: Bytes, head: &HeaderMap) -> Result<(Vec<Frame>, Recital), Fault> {
+        let mut recital = Recital::new(self.changed.provider_member);
+        let mut pieces = std::collections::VecDeque::new();
+        recital.hear(body, &mut pieces).map_err(|_| {
+            Fault::new(FaultKind::Broken, "provider returned a large reply that is no JSON object")
+        })?;
+        if let Some(fault) = recital.error() {
+            return Err(self.inside_a_success(fault, head));
+        }
+        let frame = |raw| Frame { raw, marks: Marks::default() };
+        Ok((pieces.into_iter().map(frame).collect(), recital))
+    }
+
+    /// A whole JSON reply in the client's own dialect.
+    fn judge_reply(&self, body: Bytes, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
+        let body = self.understand(body, head)?;
         let usage = reply::usage(&body);
-        let member = self.changed.provider_member.map(|kind| Edit::set("provider", json_string(kind)));
-        let pieces = body.apply(member.as_slice()).into_vec().into();
-        Ok(Opened { status: answer.status, headers, source: Source::Whole { pieces, usage } })
+        Ok(self.with_provider(&body, usage))
     }
 
     /// A rerank reply that must be told in another shape than it came in.
-    async fn open_rerank(&mut self, plan: &Plan, answer: Answer) -> Result<Opened, Fault> {
-        let mut incoming = answer.body;
-        let (body, whole) = read_up_to(&mut incoming, REWRITTEN, self.patience()).await?;
-        if !whole {
+    fn judge_rerank(&self, plan: &Plan, gathered: Gathered, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
+        if gathered.is_too_long() {
             let message = format!("the upstream's reply is larger than {REWRITTEN} bytes");
             return Err(Fault::new(FaultKind::Broken, message));
         }
-        let body = self.judge(body)?;
+        let body = self.understand(gathered.bytes(), head)?;
         let from = match plan.reply {
             ReplyShape::Score => rerank::ReplyShape::Score,
             _ => rerank::ReplyShape::Rerank,
         };
         let request = self.call.rerank.as_ref().expect("only a rerank call is planned in another shape");
         let read = rerank::read_reply(body.bytes(), request.documents.len(), from)?;
-        let usage = read.usage;
         let written = rerank::write_reply(&read, request, self.route.model.as_str());
+        Ok(self.with_provider(&Body::read(written)?, read.usage))
+    }
+
+    /// Adds the `provider` member, if replies get one.
+    fn with_provider(&self, body: &Body, usage: Option<domain::Usage>) -> Vec<Frame> {
         let member = self.changed.provider_member.map(|kind| Edit::set("provider", json_string(kind)));
-        let pieces = Body::read(written)?.apply(member.as_slice()).into_vec().into();
-        let headers = headers::for_the_client(&answer.headers);
-        Ok(Opened { status: answer.status, headers, source: Source::Whole { pieces, usage } })
+        let pieces = body.apply(member.as_slice()).into_vec();
+        pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()
     }
 
     /// Whether a whole body is an answer.
-    fn judge(&self, body: Bytes) -> Result<Body, Fault> {
+    fn understand(&self, body: Bytes, head: &HeaderMap) -> Result<Body, Fault> {
         let body = Body::read(body.clone()).map_err(|_| reply::not_an_answer(&body))?;
-        reply::judge(self.call.dialect, &body).map_err(|mut fault| {
-            fault.retry = self.retry_inside_a_success(&fault);
-            fault
-        })?;
+        reply::judge(self.call.dialect, &body).map_err(|fault| self.inside_a_success(fault, head))?;
         Ok(body)
     }
 
-    fn retry_inside_a_success(&self, fault: &Fault) -> Retry {
-        match fault.kind {
-            FaultKind::Refused(status) => self.retry(status, &HeaderMap::new()),
-            _ => fault.retry,
+    /// A fault that a success status hid: retried as if its own status had come, with what the head says.
+    fn inside_a_success(&self, mut fault: Fault, head: &HeaderMap) -> Fault {
+        if let FaultKind::Refused(status) = fault.kind {
+            fault.retry = self.retry(status, head);
         }
+        headers::keep_in(&mut fault, head);
+        fault
     }
-}
-
-/// Vectors as raw numbers (vLLM's `encoding_format: bytes`): relayed as they are, with the header that describes them.
-fn vectors(answer: Answer) -> Opened {
-    let mut headers = headers::for_the_client(&answer.headers);
-    for name in [header::CONTENT_TYPE, HeaderName::from_static("metadata")] {
-        if let Some(value) = answer.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    Opened { status: answer.status, headers, source: Source::Opaque { incoming: answer.body, watch: Watch::Nothing } }
-}
-
-/// What it means that a stream was asked for and something else came.
-fn not_a_stream(body: &[u8]) -> Fault {
-    if let Some(fault) = dialect::fault::in_reply(body) {
-        return fault;
-    }
-    let message = match body.trim_ascii_start().first() {
-        None => "provider returned an empty stream",
-        Some(b'<') => "provider returned an HTML page instead of a stream",
-        Some(b'{') => "provider returned a JSON reply although a stream was asked for",
-        Some(_) => "provider returned something that is no stream",
-    };
-    Fault::new(FaultKind::Broken, message)
-}
-
-/// Reads until the end or past the limit. Says whether that was everything.
-async fn read_up_to(incoming: &mut Incoming, limit: usize, patience: Duration) -> Result<(Bytes, bool), Fault> {
-    let Some(first) = next(incoming, patience).await? else { return Ok((Bytes::new(), true)) };
-    let mut rest = BytesMut::new();
-    loop {
-        let so_far = first.len() + rest.len();
-        if http_body::Body::is_end_stream(incoming) {
-            break;
-        }
-        if so_far > limit {
-            let all = if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() };
-            return Ok((all, false));
-        }
-        match next(incoming, patience).await? {
-            None => break,
-            Some(bytes) => rest.extend_from_slice(&bytes),
-        }
-    }
-    let all = if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() };
-    Ok((all, true))
 }

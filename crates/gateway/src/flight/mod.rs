@@ -5,18 +5,16 @@
 
 mod answer;
 
-pub(crate) use answer::{media_type, read_refusal};
+pub(crate) use answer::{Beginning, media_type, read_refusal};
 pub mod outgoing;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use dialect::fault::is_about_the_model;
 use dialect::stream::Frame;
-use domain::{Blame, Fault, FaultKind, Operation, Retry, Usage};
+use domain::{Blame, Fault, FaultKind, Operation, Retry};
 use http::{HeaderMap, StatusCode};
 use provider::plan::{Plan, plans};
 use provider::{Known, Outgoing};
@@ -25,8 +23,7 @@ use upstream::{BodyError, Incoming, OutBody, Outbound, Pass, SendError};
 
 use crate::call::{Call, Payload};
 use crate::instance::Learned;
-use crate::reply::body::Watch;
-use crate::reply::speech::{Recital, Speech};
+use crate::reply::relay::Relay;
 use crate::routing::Route;
 use crate::trail::Progress;
 use crate::{Gateway, headers, unsupported};
@@ -38,44 +35,10 @@ pub struct Opened {
     pub status: StatusCode,
     /// The headers that the client gets.
     pub headers: HeaderMap,
-    /// The rest of it.
-    pub source: Source,
-}
-
-/// Where the rest of an answer comes from.
-pub enum Source {
-    /// It is all here.
-    Whole {
-        /// Its bytes.
-        pieces: VecDeque<Bytes>,
-        /// What it reports.
-        usage: Option<Usage>,
-    },
-    /// Server-sent events, of which some were read.
-    Events {
-        /// What was read.
-        frames: Vec<Frame>,
-        /// What is to come.
-        incoming: Incoming,
-        /// How it is told.
-        speech: Speech,
-    },
-    /// A JSON reply too large to be read whole, of which the beginning was judged.
-    Large {
-        /// What was read.
-        pieces: VecDeque<Bytes>,
-        /// What is to come.
-        incoming: Incoming,
-        /// How it is told.
-        recital: Recital,
-    },
-    /// Somebody else's bytes.
-    Opaque {
-        /// What is to come.
-        incoming: Incoming,
-        /// What looks for usage in it.
-        watch: Watch,
-    },
+    /// What was read of it while it was judged.
+    pub frames: Vec<Frame>,
+    /// What is to come, and how it is passed on. `None`: that was everything.
+    pub rest: Option<(Incoming, Relay)>,
 }
 
 /// Everything that one flight needs.
@@ -89,7 +52,7 @@ pub struct Flight {
 }
 
 /// Why one request did not lead to an answer.
-enum Miss {
+pub(crate) enum Miss {
     /// The route does not exist there: the next plan may.
     NoRoute,
     /// Everything else.
@@ -98,7 +61,12 @@ enum Miss {
 
 impl Flight {
     /// Plans a call. What the provider is known not to do ends here: nothing has gone upstream.
-    pub fn plan(gateway: &Arc<Gateway>, call: Call, route: Route, progress: Arc<Progress>) -> Result<Flight, Fault> {
+    pub fn plan(
+        gateway: &Arc<Gateway>,
+        call: Call,
+        route: Route,
+        progress: Arc<Progress>,
+    ) -> Result<Flight, Fault> {
         let instance = &route.instance;
         let outgoing = Outgoing {
             operation: call.operation,
@@ -107,7 +75,9 @@ impl Flight {
         };
         let learned = instance.learned(call.operation, call.dialect, &route.model);
         let path = match &learned {
-            Some(Learned::Unsupported) => return Err(unsupported::by(instance, call.operation, call.dialect)),
+            Some(Learned::Unsupported) => {
+                return Err(unsupported::by(instance, call.operation, call.dialect));
+            }
             Some(Learned::Path(path)) => Some(&**path),
             None => None,
         };
@@ -125,6 +95,12 @@ impl Flight {
     /// What is changed on the way, by name.
     pub fn changes(&self) -> &[&'static str] {
         &self.changed.names
+    }
+
+    /// The ways to do it, best first.
+    #[cfg(test)]
+    pub(crate) fn plans(&self) -> &[Plan] {
+        &self.plans
     }
 
     /// Flies: tries the plans in order, each with its retries. The last thing that was said is what the client gets.
@@ -149,7 +125,12 @@ impl Flight {
                 Ok(opened) => {
                     pass.succeed();
                     if plans.len() > 1 {
-                        instance.learn(operation, dialect, &self.route.model, Learned::Path(plan.path.as_str().into()));
+                        instance.learn(
+                            operation,
+                            dialect,
+                            &self.route.model,
+                            Learned::Path(plan.path.as_str().into()),
+                        );
                     }
                     return Ok(opened);
                 }
@@ -167,7 +148,12 @@ impl Flight {
         }
         pass.succeed();
         instance.learn(operation, dialect, &self.route.model, Learned::Unsupported);
-        Err(unsupported::by(&instance, operation, dialect))
+        Err(self.no_plan_worked())
+    }
+
+    /// What it means that no route of the upstream's exists for this.
+    pub(crate) fn no_plan_worked(&self) -> Fault {
+        unsupported::by(&self.route.instance, self.call.operation, self.call.dialect)
     }
 
     /// Asks the breaker. Where several instances have the model, the last one that is well is never shut out.
@@ -197,27 +183,32 @@ impl Flight {
 
     /// One plan, with its retries.
     async fn try_plan(&mut self, plan: &Plan) -> Result<Opened, Miss> {
-        let policy = self.route.instance.retry.clone();
         let mut attempt = 0;
         loop {
             let missed = match self.try_once(plan).await {
                 Ok(opened) => return Ok(opened),
                 Err(missed) => missed,
             };
-            let Miss::Fault(fault) = &missed else { return Err(missed) };
-            if attempt >= policy.retries || !self.replayable() {
-                return Err(missed);
-            }
+            let Some(wait) = self.wait_before_retry(&missed, attempt) else { return Err(missed) };
             attempt += 1;
-            let usual = policy.backoff.delay(attempt);
-            let wait = match fault.retry {
-                Retry::Never => return Err(missed),
-                Retry::Same => usual,
-                // who asks for more time than we would ever wait is told on to the client
-                Retry::After(asked) if asked > policy.backoff.max => return Err(missed),
-                Retry::After(asked) => asked.max(usual),
-            };
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// How long to wait before the same request goes out again, after so many retries. `None`: it does not.
+    pub(crate) fn wait_before_retry(&self, missed: &Miss, retries: u32) -> Option<Duration> {
+        let policy = &self.route.instance.retry;
+        let Miss::Fault(fault) = missed else { return None };
+        if retries >= policy.retries || !self.replayable() {
+            return None;
+        }
+        let usual = policy.backoff.delay(retries + 1);
+        match fault.retry {
+            Retry::Never => None,
+            Retry::Same => Some(usual),
+            // who asks for more time than we would ever wait is told on to the client
+            Retry::After(asked) if asked > policy.backoff.max => None,
+            Retry::After(asked) => Some(asked.max(usual)),
         }
     }
 
@@ -229,14 +220,7 @@ impl Flight {
     async fn try_once(&mut self, plan: &Plan) -> Result<Opened, Miss> {
         // `&mut self` throughout: a payload that is still arriving can be sent on, but not shared between threads
         let instance = self.route.instance.clone();
-        self.progress.attempts.fetch_add(1, Ordering::Relaxed);
-        let request = Outbound {
-            method: self.call.method.clone(),
-            path_and_query: plan.path.clone(),
-            headers: headers::for_a_call(&self.call.headers, &instance, &self.call.request_id),
-            body: OutBody::Segments(outgoing::segments(&self.call, &self.route, plan, &self.changed)),
-        };
-        self.progress.began.store(true, Ordering::Relaxed);
+        let request = self.request(plan);
         let sent = self.gateway.pool.send(&instance.target, request, &instance.limits).await;
         let answer = sent.map_err(|error| Miss::Fault(unsent(&error)))?;
         if answer.status.is_success() {
@@ -244,14 +228,28 @@ impl Flight {
         }
         let status = answer.status.as_u16();
         let (head, body) = answer::read_refusal(answer, instance.idle).await;
-        let mut fault = dialect::fault::refusal(status, &body);
-        fault.retry = self.retry(status, &head);
-        headers::keep_in(&mut fault, &head);
-        let no_route = matches!(status, 404 | 405 | 501) && !is_about_the_model(&body);
-        if no_route && plan.may_be_missing {
-            return Err(Miss::NoRoute);
+        Err(self.refused(plan, status, &head, &body))
+    }
+
+    /// The request as it goes out now under one plan; counted.
+    pub(crate) fn request(&self, plan: &Plan) -> Outbound {
+        self.progress.attempts.fetch_add(1, Ordering::Relaxed);
+        self.progress.began.store(true, Ordering::Relaxed);
+        Outbound {
+            method: self.call.method.clone(),
+            path_and_query: plan.path.clone(),
+            headers: headers::for_a_call(&self.call.headers, &self.route.instance, &self.call.request_id),
+            body: OutBody::Segments(outgoing::segments(&self.call, &self.route, plan, &self.changed)),
         }
-        Err(Miss::Fault(fault))
+    }
+
+    /// What a refusal means: no such route, or a fault.
+    pub(crate) fn refused(&self, plan: &Plan, status: u16, head: &HeaderMap, body: &[u8]) -> Miss {
+        let mut fault = dialect::fault::refusal(status, body);
+        fault.retry = self.retry(status, head);
+        headers::keep_in(&mut fault, head);
+        let no_route = matches!(status, 404 | 405 | 501) && !is_about_the_model(body);
+        if no_route && plan.may_be_missing { Miss::NoRoute } else { Miss::Fault(fault) }
     }
 
     /// Whether and when a refusal may be tried again.

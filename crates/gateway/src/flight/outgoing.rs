@@ -56,7 +56,9 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
 fn with_usage(body: &Body) -> Result<Bytes, Fault> {
     match body.raw("stream_options").filter(|raw| &raw[..] != b"null") {
         None => Ok(Bytes::from_static(b"{\"include_usage\":true}")),
-        Some(raw) => Ok(Body::read(raw)?.apply(&[Edit::set("include_usage", Bytes::from_static(b"true"))]).to_bytes()),
+        Some(raw) => {
+            Ok(Body::read(raw)?.apply(&[Edit::set("include_usage", Bytes::from_static(b"true"))]).to_bytes())
+        }
     }
 }
 

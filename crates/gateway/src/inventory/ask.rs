@@ -43,7 +43,7 @@ pub async fn get(gateway: &Gateway, instance: &Instance, path: &str) -> Result<A
             headers: head,
             body: OutBody::Empty,
         };
-        let limits = Limits { first_byte: PATIENCE, ..instance.limits.clone() };
+        let limits = Limits { first_byte: PATIENCE, ..instance.limits };
         let sent = gateway.pool.send(&instance.target, request, &limits).await;
         let answer = sent.map_err(|error| error.sentence())?;
         let status = answer.status.as_u16();
@@ -121,7 +121,8 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
         (Ok(listed), _) => listed.clone(),
         (Err(_), _) if !before.models.is_empty() => {
             let since = before.stale_since.or_else(|| Some(Timestamp::now()));
-            let state = State { stale_since: since, error: listed.as_ref().err().cloned(), ..(*before).clone() };
+            let state =
+                State { stale_since: since, error: listed.as_ref().err().cloned(), ..(*before).clone() };
             instance.update(state);
             return listed.map(|_| ());
         }
@@ -138,7 +139,11 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
         models,
         abilities: if listed.is_ok() { abilities } else { before.abilities.clone() },
         heard: if answered { Some(Timestamp::now()) } else { before.heard },
-        stale_since: if listed.is_ok() { None } else { before.stale_since.or_else(|| Some(Timestamp::now())) },
+        stale_since: if listed.is_ok() {
+            None
+        } else {
+            before.stale_since.or_else(|| Some(Timestamp::now()))
+        },
         error: listed.as_ref().err().cloned(),
     });
     listed.map(|_| ())

@@ -50,7 +50,9 @@ pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: b
         .inventory
         .instances()
         .iter()
-        .filter(|instance| !only_failed || instance.state().error.is_some() || !instance.state().has_answered())
+        .filter(|instance| {
+            !only_failed || instance.state().error.is_some() || !instance.state().has_answered()
+        })
         .cloned()
         .collect();
     if due.is_empty() {
@@ -72,7 +74,11 @@ pub async fn refresh_one(gateway: &Gateway, instance: &Arc<Instance>) {
     let result = ask::refresh(gateway, instance).await;
     let now = instance.state();
     match result {
-        Ok(()) if before.error.is_some() || !before.has_answered() || before.models.len() != now.models.len() => {
+        Ok(())
+            if before.stale_since.is_some()
+                || !before.has_answered()
+                || before.models.len() != now.models.len() =>
+        {
             tracing::info!(
                 provider = %instance.name,
                 models = now.models.len(),

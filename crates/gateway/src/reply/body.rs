@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::marks::Marks;
-use dialect::stream::{EventStream, Frame};
+use dialect::stream::Frame;
 use domain::{Dialect, Fault, FaultKind};
 use futures_util::future::BoxFuture;
 use http_body::{Body, SizeHint};
@@ -17,9 +16,9 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
 use upstream::Incoming;
 
-use super::speech::{Recital, Speech};
+use super::relay::Relay;
 use super::{End, Tap};
-use crate::flight::{Opened, Source};
+use crate::flight::Opened;
 use crate::mask::Masks;
 
 /// A reply that was cut on purpose: the client must not take what it has for the whole.
@@ -49,29 +48,19 @@ impl From<Bytes> for ReplyBody {
 }
 
 /// Where a reply comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a reply is boxed as a whole, and most of them are the largest variant"
+)]
 enum State {
     /// The status was settled before anything answered.
     Flying(BoxFuture<'static, Result<Opened, Fault>>),
-    /// Server-sent events.
-    Events(Incoming, Speech),
-    /// A JSON reply too large to be read whole.
-    Large(Incoming, Option<Recital>),
-    /// Somebody else's bytes.
-    Opaque(Incoming, Watch),
+    /// An answer that is passed on while it arrives.
+    Arriving(Incoming, Relay),
     /// Everything that is to come is ready.
     Whole,
     /// Nothing more comes.
     Over,
-}
-
-/// What looks for usage in bytes that are not ours.
-pub enum Watch {
-    /// Nobody asked.
-    Nothing,
-    /// Server-sent events.
-    Events(EventStream),
-    /// A JSON object.
-    Json(Box<dialect::json::top_level::TopLevel>),
 }
 
 /// A reply on its way to the client.
@@ -149,39 +138,21 @@ impl Reply {
 
     fn install(&mut self, opened: Opened) {
         self.heard = Instant::now();
-        match opened.source {
-            Source::Whole { pieces, usage } => {
-                self.ready.extend(pieces);
-                for piece in &self.ready {
-                    let frame = Frame { raw: piece.clone(), marks: Marks { usage, ..Marks::default() } };
-                    self.taps.iter_mut().for_each(|tap| tap.see(&frame));
-                }
-                self.state = State::Whole;
+        let taps = &mut self.taps;
+        let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
+        let Some((incoming, mut relay)) = opened.rest else {
+            for frame in opened.frames {
+                tap(&frame);
+                self.ready.push_back(frame.raw);
             }
-            Source::Events { frames, incoming, mut speech } => {
-                let taps = &mut self.taps;
-                let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
-                let end = speech.pass(frames, &mut tap, &mut self.ready);
-                self.state = State::Events(incoming, speech);
-                if let Some(end) = end {
-                    self.finish(&end);
-                }
-            }
-            Source::Large { pieces, incoming, recital } => {
-                for piece in &pieces {
-                    self.show(piece, None);
-                }
-                self.ready.extend(pieces);
-                self.state = State::Large(incoming, Some(recital));
-            }
-            Source::Opaque { incoming, watch } => self.state = State::Opaque(incoming, watch),
+            self.state = State::Whole;
+            return;
+        };
+        let end = relay.begin(opened.frames, &mut tap, &mut self.ready);
+        self.state = State::Arriving(incoming, relay);
+        if let Some(end) = end {
+            self.finish(&end);
         }
-    }
-
-    /// Shows the taps a piece that is not made of events.
-    fn show(&mut self, piece: &Bytes, usage: Option<domain::Usage>) {
-        let frame = Frame { raw: piece.clone(), marks: Marks { usage, ..Marks::default() } };
-        self.taps.iter_mut().for_each(|tap| tap.see(&frame));
     }
 
     /// Ends the reply: tells the taps, lets go of the upstream.
@@ -204,70 +175,37 @@ impl Reply {
     /// Takes the next piece of the upstream's answer.
     fn take(&mut self, bytes: Bytes) {
         self.heard = Instant::now();
+        let State::Arriving(_, relay) = &mut self.state else { return };
         let taps = &mut self.taps;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
-        let end = match &mut self.state {
-            State::Events(_, speech) => speech.hear(bytes, &mut tap, &mut self.ready),
-            State::Large(_, Some(recital)) => {
-                let frame = Frame { raw: bytes.clone(), marks: Marks::default() };
-                tap(&frame);
-                recital.hear(bytes, &mut self.ready).err().map(|fault| {
-                    self.cut = Some(Cut(fault.message.clone()));
-                    End::Failed(fault)
-                })
-            }
-            State::Opaque(_, watch) => {
-                let mut marks = Marks::default();
-                match watch {
-                    Watch::Nothing => {}
-                    Watch::Events(stream) => {
-                        stream.push(bytes.clone(), &mut Vec::new());
-                        marks.usage = stream.usage();
-                    }
-                    Watch::Json(top) => {
-                        let _ = top.push(&bytes);
-                        marks.usage = top.value("usage").and_then(|raw| dialect::usage::read(raw));
-                    }
-                }
-                tap(&Frame { raw: bytes.clone(), marks });
-                self.ready.push_back(bytes);
-                None
-            }
-            _ => None,
-        };
-        if let Some(end) = end {
-            self.finish(&end);
+        let cuts = !relay.tells_failures();
+        if let Some(end) = relay.hear(bytes, &mut tap, &mut self.ready) {
+            self.over(&end, cuts);
         }
     }
 
     /// The upstream's answer stopped: at its end, or because of a fault.
     fn stop(&mut self, fault: Option<Fault>) {
-        let end = match &mut self.state {
-            State::Events(_, speech) => {
-                let taps = &mut self.taps;
-                let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
-                speech.close(fault, &mut tap, &mut self.ready)
-            }
-            State::Large(_, recital) => {
-                let usage = recital.as_ref().and_then(Recital::usage);
-                let whole = recital.take().map_or(Ok(()), Recital::close);
-                let frame = Frame { raw: Bytes::new(), marks: Marks { usage, ..Marks::default() } };
-                self.taps.iter_mut().for_each(|tap| tap.see(&frame));
-                self.cut_unless(fault.map_or(whole, Err))
-            }
-            _ => self.cut_unless(fault.map_or(Ok(()), Err)),
+        let State::Arriving(incoming, relay) = std::mem::replace(&mut self.state, State::Over) else {
+            self.over(&fault.map_or(End::Complete, End::Failed), true);
+            return;
         };
-        self.finish(&end);
+        drop(incoming);
+        let taps = &mut self.taps;
+        let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
+        let cuts = !relay.tells_failures();
+        let end = relay.close(fault, &mut tap, &mut self.ready);
+        self.over(&end, cuts);
     }
 
-    fn cut_unless(&mut self, whole: Result<(), Fault>) -> End {
-        match whole {
-            Ok(()) => End::Complete,
-            Err(fault) => {
-                self.cut = Some(Cut(fault.message.clone()));
-                End::Failed(fault)
-            }
+    /// Ends the reply; one whose failure could not be told is cut.
+    fn over(&mut self, end: &End, cuts: bool) {
+        if let End::Failed(fault) = end
+            && cuts
+        {
+            self.cut = Some(Cut(fault.message.clone()));
         }
+        self.finish(end);
     }
 
     /// Looks at the clock: says that we are alive, or gives the upstream up. True if something is ready.
@@ -275,7 +213,8 @@ impl Reply {
         let closing = &self.closing;
         let closed = self.closed.get_or_insert_with(|| Box::pin(closing.clone().notified_owned()));
         if closed.as_mut().poll(cx).is_ready() {
-            let fault = Fault::new(FaultKind::Unavailable, "the gateway is shutting down").code("server_shutdown");
+            let fault =
+                Fault::new(FaultKind::Unavailable, "the gateway is shutting down").code("server_shutdown");
             match self.state {
                 State::Flying(_) => self.fail(fault),
                 _ => self.stop(Some(fault)),
@@ -284,7 +223,7 @@ impl Reply {
         }
         let events = match &self.state {
             State::Flying(_) => true,
-            State::Events(_, speech) => speech.between_events(),
+            State::Arriving(_, relay) => relay.between_events(),
             _ => false,
         };
         let waits_for_bytes = !matches!(self.state, State::Flying(_));
@@ -369,9 +308,7 @@ impl Body for Reply {
                     }
                     Poll::Pending => Poll::Pending,
                 },
-                State::Events(incoming, _) | State::Large(incoming, _) | State::Opaque(incoming, _) => {
-                    Pin::new(incoming).poll_frame(cx)
-                }
+                State::Arriving(incoming, _) => Pin::new(incoming).poll_frame(cx),
             };
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -1,14 +1,16 @@
 //! A reply on its way to the client: past taps, ended exactly once.
 //!
-//! [`speech`] decides what is said (pure); [`body`] polls the upstream and the clock, and says it.
+//! [`relay`] decides what is said (pure), with [`speech`] for what is in a dialect of ours; [`body`] polls the upstream
+//! and the clock, and says it.
 
 pub mod body;
+pub mod relay;
 pub mod speech;
 
 pub use body::{Reply, ReplyBody};
 
 use dialect::stream::Frame;
-use domain::Fault;
+use domain::{Blame, Fault};
 
 /// How a reply ended. Exactly once, always.
 #[derive(Clone, Debug)]
@@ -19,6 +21,26 @@ pub enum End {
     ClientGone,
     /// It failed, and the client was told.
     Failed(Fault),
+}
+
+impl End {
+    /// The word for it in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            End::Complete => "complete",
+            End::ClientGone => "client_gone",
+            End::Failed(fault) if fault.blame == Blame::Caller => "refused",
+            End::Failed(_) => "failed",
+        }
+    }
+
+    /// What it failed with.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            End::Failed(fault) => Some(fault),
+            End::Complete | End::ClientGone => None,
+        }
+    }
 }
 
 /// How closely a tap looks. The deepest one decides for the whole call.

@@ -93,17 +93,9 @@ impl Speech {
         self.fail(fault, out)
     }
 
-    /// An upstream may leave out the blank line after its last event, or stop inside `[DONE]`.
     fn finish_last_event(&mut self, tap: &mut dyn FnMut(&Frame), out: &mut VecDeque<Bytes>) -> Option<End> {
-        let rest = self.stream.leftover();
-        let data = sse::read(&rest).data?;
-        let whole = data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok();
-        if !whole {
-            return None;
-        }
-        let ending: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
-        let event = [&rest[..], ending].concat();
-        self.hear(event.into(), tap, out)
+        let event = last_event(&mut self.stream)?;
+        self.hear(event, tap, out)
     }
 
     fn over(&mut self) -> End {
@@ -126,6 +118,17 @@ impl Speech {
     }
 }
 
+/// The event in which a stream's bytes stopped, if nothing but its blank line is missing: an upstream may leave that out
+/// at the end, or stop inside `[DONE]`.
+pub(crate) fn last_event(stream: &mut EventStream) -> Option<Bytes> {
+    let rest = stream.leftover();
+    let data = sse::read(&rest).data?;
+    let whole =
+        data.trim_ascii() == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_ok();
+    let ending: &[u8] = if rest.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+    whole.then(|| [&rest[..], ending].concat().into())
+}
+
 /// A large JSON reply, retold while it passes: a member added before its last brace, usage noticed.
 pub struct Recital {
     top: TopLevel,
@@ -143,7 +146,9 @@ impl Recital {
     /// Takes the next bytes and gives what goes on. A reply that is no JSON object is a fault.
     pub fn hear(&mut self, bytes: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), Fault> {
         match self.top.push(&bytes) {
-            Progress::Broken => Err(Fault::new(FaultKind::Broken, "the upstream's reply is not a JSON object")),
+            Progress::Broken => {
+                Err(Fault::new(FaultKind::Broken, "the upstream's reply is not a JSON object"))
+            }
             Progress::Closes { at } => {
                 let member = self.member.take().filter(|_| !self.top.has("provider"));
                 out.push_back(bytes.slice(..at));
@@ -191,7 +196,8 @@ mod tests {
     use super::*;
 
     fn tell(dialect: Dialect, hide: bool, pieces: &[&str]) -> (String, End) {
-        let mut speech = Speech::new(EventStream::new(dialect, 1, hide), dialect, "r1".into(), hide, Masks::default());
+        let mut speech =
+            Speech::new(EventStream::new(dialect, 1, hide), dialect, "r1".into(), hide, Masks::default());
         let mut out = VecDeque::new();
         let mut end = None;
         for piece in pieces {
@@ -205,7 +211,8 @@ mod tests {
         (text, end)
     }
 
-    const FIRST: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+    const FIRST: &str =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
     const LAST: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n";
     const DONE: &str = "data: [DONE]\n\n";

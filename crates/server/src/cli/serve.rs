@@ -56,6 +56,7 @@ pub(crate) struct Running {
     ending: shutdown::Ending,
     grace: std::time::Duration,
     threads: Vec<std::thread::JoinHandle<()>>,
+    log: std::thread::JoinHandle<()>,
 }
 
 impl Running {
@@ -69,6 +70,8 @@ impl Running {
         for thread in self.threads {
             let _ = thread.join();
         }
+        self.gateway.calls.close();
+        let _ = self.log.join();
     }
 }
 
@@ -81,7 +84,9 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         match file::load(path, &gateway.inventory) {
             Ok(0) => {}
             Ok(models) => tracing::info!(models, file = %path.display(), "last known model inventory loaded"),
-            Err(error) => tracing::warn!(file = %path.display(), %error, "the last model inventory could not be read; it will be asked for"),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "the last model inventory could not be read; it will be asked for")
+            }
         }
     }
     let host = if server.host == "localhost" { "127.0.0.1" } else { server.host.trim_matches(['[', ']']) };
@@ -123,6 +128,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         max_head: usize::try_from(server.max_header_size).unwrap_or(64 << 10),
     };
     let (drain, ending) = shutdown::pair();
+    let log = telemetry::write_calls(&loaded.config.log, &gateway)?;
     let mut running = Vec::new();
     for (core, listener) in listeners.into_iter().enumerate() {
         let (front, drain, gateway) = (front.clone(), drain.clone(), gateway.clone());
@@ -163,10 +169,14 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         "listening"
     );
     if loaded.config.server.master_key.is_empty() {
-        tracing::warn!("no master key is set: everybody who reaches this port may use it; set FERROVIA_MASTER_KEY");
+        tracing::warn!(
+            "no master key is set: everybody who reaches this port may use it; set FERROVIA_MASTER_KEY"
+        );
     }
     if loaded.providers.is_empty() {
-        tracing::warn!("no provider is configured; for a vLLM server set VLLM_BASE_URL=http://localhost:8000/v1");
+        tracing::warn!(
+            "no provider is configured; for a vLLM server set VLLM_BASE_URL=http://localhost:8000/v1"
+        );
     }
-    Ok(Running { address, gateway, front, ending, grace: server.shutdown_grace, threads: running })
+    Ok(Running { address, gateway, front, ending, grace: server.shutdown_grace, threads: running, log })
 }

@@ -29,7 +29,8 @@ impl Cors {
 
     /// The answer to a browser's question before its request, if it is one and it may call.
     pub(crate) fn preflight(&self, head: &http::request::Parts) -> Option<Response<ReplyBody>> {
-        let asks = head.method == Method::OPTIONS && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asks = head.method == Method::OPTIONS
+            && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let origin = head.headers.get(header::ORIGIN).filter(|origin| asks && self.admits(origin))?;
         let mut response = Response::new(ReplyBody::from(Bytes::new()));
         *response.status_mut() = StatusCode::NO_CONTENT;

@@ -21,7 +21,9 @@ pub(super) fn answer(front: &Front, head: &http::request::Parts) -> Option<Respo
             Some(reply(StatusCode::OK, version.to_string().into()))
         }
         path if front.metrics.as_deref() == Some(path) => {
-            let mut response = Response::new(ReplyBody::from(bytes::Bytes::from(front.gateway.metrics.page(&front.gateway))));
+            let mut response = Response::new(ReplyBody::from(bytes::Bytes::from(
+                front.gateway.metrics.page(&front.gateway),
+            )));
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),

@@ -50,7 +50,12 @@ pub(crate) fn open(address: SocketAddr, share: bool) -> io::Result<std::net::Tcp
 }
 
 /// Accepts until the drain begins. Connections go on in tasks of their own, each with its own copy of the drain.
-pub(crate) async fn serve(listener: std::net::TcpListener, front: Arc<Front>, edges: Edges, drain: Drain) -> io::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    front: Arc<Front>,
+    edges: Edges,
+    drain: Drain,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         tokio::select! {

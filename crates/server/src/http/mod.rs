@@ -58,7 +58,10 @@ pub(crate) async fn answer(
     }
     let request_id = request_id(&head.headers);
     let stripped = strip(&front.base_path, &head.uri);
-    let body = phases.request(body).map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
+    let body = phases
+        .request(body)
+        .map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>)
+        .boxed_unsync();
     let mut response = match stripped {
         Ok(uri) => {
             head.uri = uri;
@@ -90,10 +93,8 @@ async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody
     let answering = AssertUnwindSafe(gateway::serve(gateway.clone(), inbound));
     answering.catch_unwind().await.unwrap_or_else(|_| {
         let fault = Fault::new(FaultKind::Internal, "an unexpected error occurred");
-        let mut response = json(
-            dialect::fault::status(&fault),
-            dialect::fault::body(dialect, &fault, &request_id),
-        );
+        let mut response =
+            json(dialect::fault::status(&fault), dialect::fault::body(dialect, &fault, &request_id));
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("x-request-id", id);
         }
@@ -119,7 +120,9 @@ fn with_id(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
 fn request_id(headers: &http::HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::trim);
     given
-        .filter(|id| !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic()))
+        .filter(|id| {
+            !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic())
+        })
         .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
@@ -144,7 +147,8 @@ fn prefix_length(base: &str, path: &str) -> Result<Option<usize>, Fault> {
     for wanted in base.bytes() {
         let Some(&byte) = bytes.get(at) else { return Ok(None) };
         let (found, width) = if byte == b'%' {
-            let digits = bytes.get(at + 1..at + 3).and_then(|d| std::str::from_utf8(d).ok()).ok_or_else(invalid)?;
+            let digits =
+                bytes.get(at + 1..at + 3).and_then(|d| std::str::from_utf8(d).ok()).ok_or_else(invalid)?;
             (u8::from_str_radix(digits, 16).map_err(|_| invalid())?, 3)
         } else {
             (byte, 1)
