@@ -67,6 +67,11 @@ impl EventStream {
             bytes
         } else {
             self.held.extend_from_slice(&bytes);
+            // an event that arrives in many small pieces is gathered where it lies
+            if self.held.len() <= HOLD && sse::event_end(&self.held, self.looked).is_none() {
+                self.looked = self.held.len();
+                return;
+            }
             std::mem::take(&mut self.held).freeze()
         };
         let mut run = Run { start: 0, marks: Marks::default() };

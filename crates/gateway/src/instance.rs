@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dialect::listing::Listed;
-use domain::{Dialect, ModelName, Operation, ProviderName, Secret};
+use domain::{Blame, Dialect, Fault, FaultKind, ModelName, Operation, ProviderName, Secret};
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -37,6 +37,12 @@ pub struct Instance {
     pub breakers: Breakers,
     /// Whether models fail apart or together.
     pub breaker_scope: BreakerScope,
+    /// Statuses that count as its failures.
+    pub failure_statuses: Vec<StatusMatch>,
+    /// An answer that takes longer to begin counts as a failure.
+    pub slow_call: Option<Duration>,
+    /// The bound on calls that do not stream, from start to end.
+    pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Models that the operator lists.
@@ -75,6 +81,12 @@ pub struct Making {
     pub breaker: BreakerSettings,
     /// Whether models fail apart or together.
     pub breaker_scope: BreakerScope,
+    /// Statuses that count as its failures.
+    pub failure_statuses: Vec<StatusMatch>,
+    /// An answer that takes longer to begin counts as a failure.
+    pub slow_call: Option<Duration>,
+    /// The bound on calls that do not stream, from start to end.
+    pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Models that the operator lists.
@@ -134,13 +146,19 @@ pub enum StatusMatch {
     Class(u16),
 }
 
+impl StatusMatch {
+    fn covers(self, status: u16) -> bool {
+        match self {
+            StatusMatch::Exact(exact) => exact == status,
+            StatusMatch::Class(class) => class == status / 100,
+        }
+    }
+}
+
 impl RetryPolicy {
     /// Whether this status is tried again.
     pub fn covers(&self, status: u16) -> bool {
-        self.statuses.iter().any(|m| match m {
-            StatusMatch::Exact(exact) => *exact == status,
-            StatusMatch::Class(class) => *class == status / 100,
-        })
+        self.statuses.iter().any(|m| m.covers(status))
     }
 }
 
@@ -197,6 +215,9 @@ impl Instance {
             retry: making.retry,
             breakers: Breakers::new(making.breaker),
             breaker_scope: making.breaker_scope,
+            failure_statuses: making.failure_statuses,
+            slow_call: making.slow_call,
+            total: making.total,
             headers: making.headers,
             configured: making.configured,
             mode: making.mode,
@@ -230,6 +251,15 @@ impl Instance {
     /// Replaces what is known.
     pub fn update(&self, state: State) {
         self.state.store(Arc::new(state));
+    }
+
+    /// Whether the breaker counts this as a failure: what the upstream broke, and of its refusals those that the operator
+    /// lists.
+    pub fn fails_by(&self, fault: &Fault) -> bool {
+        match fault.kind {
+            FaultKind::Refused(status) => self.failure_statuses.iter().any(|m| m.covers(status)),
+            _ => fault.blame == Blame::Upstream,
+        }
     }
 
     /// The key of the breaker that guards this model.

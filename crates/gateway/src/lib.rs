@@ -75,7 +75,6 @@ pub(crate) fn settings_for_tests() -> Settings {
         ask_for_usage: true,
         provider_member: true,
         keep_alive: Duration::from_secs(15),
-        call_timeout: Duration::from_secs(600),
         changes_header: true,
         passthrough: settings::Passthrough {
             enabled: true,

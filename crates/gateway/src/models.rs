@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::instance::State;
 use crate::routing;
+use crate::trail::Progress;
 use crate::{Gateway, Instance, Inventory};
 
 /// The list, in the dialect of the client.
@@ -41,7 +42,7 @@ pub async fn one(gateway: &Arc<Gateway>, dialect: Dialect, id: &str) -> Result<B
     };
     let selector =
         Selector::parse(id, None).ok_or_else(|| Fault::invalid("model is required").param("model"))?;
-    let route = routing::resolve(gateway, &selector).await.map_err(not_found)?;
+    let route = routing::resolve(gateway, &selector, &Progress::default()).await.map_err(not_found)?;
     let state = route.instance.state();
     let listed = state.models.get(route.model.as_str()).cloned();
     let listed = listed.unwrap_or_else(|| Arc::new(Listed::named(route.model.as_str())));

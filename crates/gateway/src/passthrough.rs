@@ -16,7 +16,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use provider::{control, passthrough};
-use tokio::time::Instant;
 use upstream::{OutBody, Outbound};
 
 use crate::call::{self, Call, Held, Payload};
@@ -157,7 +156,13 @@ pub struct Flight {
 impl Flight {
     /// Sends the request and relays the answer, whatever its status.
     pub async fn fly(mut self) -> Result<Opened, Fault> {
-        let began = Instant::now();
+        self.progress.wait_begins();
+        let result = self.send().await;
+        self.progress.wait_ends();
+        result
+    }
+
+    async fn send(&mut self) -> Result<Opened, Fault> {
         let instance = self.way.instance.clone();
         let idempotent = matches!(
             self.call.method,
@@ -184,13 +189,11 @@ impl Flight {
                 }
             }
         };
-        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.progress.waited.store(waited, Ordering::Relaxed);
         if is_refusal(answer.status) {
             let status = answer.status;
             let (head, body) = crate::flight::read_refusal(answer, instance.idle).await;
             let Beginning { status, headers, frames, .. } = self.refused(status, &head, body)?;
-            return Ok(Opened { status, headers, frames, rest: None });
+            return Ok(Opened { status, headers, frames, rest: None, verdict: None });
         }
         Ok(self.opened(answer.status, &answer.headers).opened(answer.body))
     }

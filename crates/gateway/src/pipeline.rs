@@ -22,7 +22,7 @@ use crate::front::{self, Front};
 use crate::inbound::Inbound;
 use crate::reply::body::Telling;
 use crate::reply::{Reply, ReplyBody, Tap};
-use crate::trail::Trail;
+use crate::trail::{Progress, Trail};
 use crate::{Gateway, headers, identity, models, passthrough, routing, unsupported};
 
 /// What a request came to.
@@ -41,6 +41,7 @@ pub(crate) struct Departure {
     pub(crate) changes: Vec<&'static str>,
     stream: bool,
     idle: std::time::Duration,
+    total: Option<std::time::Duration>,
 }
 
 /// A flight of either kind.
@@ -101,18 +102,24 @@ pub(crate) async fn answer(
             let (gateway, progress, depth) = (gateway.clone(), trail.progress(), trail.depth());
             let flight =
                 AnyFlight::Passthrough(Box::new(passthrough::Flight { gateway, call, way, progress, depth }));
-            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle }))
+            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle, total: None }))
         }
         Front::Call(operation, dialect) => {
             let call = Call::read(gateway, inbound, operation, dialect).await?;
             trail.call(&call);
             let selector = call.selector.as_ref().expect("a model call names a model");
-            let route = routing::resolve(gateway, selector).await?;
+            let route = routing::resolve(gateway, selector, &trail.progress()).await?;
             trail.route(&route);
-            let (stream, idle) = (call.stream, route.instance.idle);
+            let (stream, idle, total) = (call.stream, route.instance.idle, route.instance.total);
             let flight = Flight::plan(gateway, call, route, trail.progress())?;
             let changes = flight.changes().to_vec();
-            Ok(Answer::Reply(Departure { flight: AnyFlight::Call(Box::new(flight)), changes, stream, idle }))
+            Ok(Answer::Reply(Departure {
+                flight: AnyFlight::Call(Box::new(flight)),
+                changes,
+                stream,
+                idle,
+                total,
+            }))
         }
     }
 }
@@ -137,7 +144,7 @@ async fn not_built(
                 Err(fault) => return fault,
                 Ok(call) => {
                     let selector = call.selector.as_ref().expect("a model call names a model");
-                    return match routing::resolve(gateway, selector).await {
+                    return match routing::resolve(gateway, selector, &Progress::default()).await {
                         Ok(route) if operation == Operation::ResponseLifecycle => {
                             unsupported::by(&route.instance, Operation::Generate, Dialect::Responses)
                         }
@@ -172,7 +179,7 @@ async fn not_built(
 
 /// Lets the flight go. Its status is open until the first event, or until a stream's client has waited long enough.
 async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Response<ReplyBody> {
-    let Departure { flight, changes, stream, idle } = departure;
+    let Departure { flight, changes, stream, idle, total } = departure;
     let relayed = matches!(flight, AnyFlight::Passthrough(_));
     let mut flight = flight.fly();
     let telling = Telling {
@@ -187,7 +194,7 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
     let patience = match (relayed, stream) {
         (true, _) => None,
         (false, true) => Some(gateway.settings.keep_alive),
-        (false, false) => Some(gateway.settings.call_timeout),
+        (false, false) => total,
     };
     let opened = match patience {
         None => flight.await,
@@ -203,7 +210,7 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
                 });
             }
             Err(_) => {
-                let message = format!("no complete answer within {} s (HTTP_TIMEOUT)", patience.as_secs());
+                let message = format!("no complete answer within {} s", patience.as_secs_f64());
                 Err(Fault::new(FaultKind::TimedOut, message))
             }
         },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::{Deployment, Fault, FaultKind, ModelName, Selector};
 
 use crate::inventory::refresh;
+use crate::trail::Progress;
 use crate::{Gateway, Instance, Inventory};
 
 /// A deployment, resolved.
@@ -24,7 +25,11 @@ impl Route {
 }
 
 /// Finds the deployment. A model that nobody is known to have is asked for first.
-pub async fn resolve(gateway: &Arc<Gateway>, selector: &Selector) -> Result<Route, Fault> {
+pub async fn resolve(
+    gateway: &Arc<Gateway>,
+    selector: &Selector,
+    progress: &Progress,
+) -> Result<Route, Fault> {
     if gateway.inventory.is_empty() {
         let message =
             "no provider is configured; set one, for example VLLM_BASE_URL=http://localhost:8000/v1";
@@ -33,7 +38,9 @@ pub async fn resolve(gateway: &Arc<Gateway>, selector: &Selector) -> Result<Rout
     if let Some(route) = find(&gateway.inventory, selector) {
         return Ok(route);
     }
+    progress.wait_begins();
     refresh::news(gateway, candidates(&gateway.inventory, selector)).await;
+    progress.wait_ends();
     find(&gateway.inventory, selector).ok_or_else(|| unknown(&gateway.inventory, selector))
 }
 
@@ -60,8 +67,10 @@ pub fn find(inventory: &Inventory, selector: &Selector) -> Option<Route> {
 /// The instances that might have it: the ones that the prefix names, else all.
 fn candidates(inventory: &Inventory, selector: &Selector) -> Vec<Arc<Instance>> {
     if let Some(prefix) = &selector.provider {
-        let named: Vec<_> =
+        let mut named: Vec<_> =
             inventory.named(prefix).into_iter().chain(inventory.of_type(prefix)).cloned().collect();
+        named.sort_by(|a, b| a.name.cmp(&b.name));
+        named.dedup_by(|a, b| a.name == b.name);
         if !named.is_empty() {
             return named;
         }

@@ -24,8 +24,6 @@ pub struct Settings {
     pub provider_member: bool,
     /// After how much silence a stream gets a keep-alive, and its status is settled.
     pub keep_alive: Duration,
-    /// The bound on calls that do not stream, from start to end.
-    pub call_timeout: Duration,
     /// Whether replies tell in a header what was changed.
     pub changes_header: bool,
     /// What the passthrough may do.

@@ -35,7 +35,7 @@ use crate::trail::Trail;
 use crate::{Gateway, Inbound, Instance, Inventory, Settings, passthrough, settings, settings_for_tests};
 
 /// Bodies up to this long are cut at every place.
-const CUT_EVERYWHERE: usize = 1500;
+const CUT_EVERYWHERE: usize = 400;
 
 /// Plays every story of one folder.
 fn play_all(front: &str) {
@@ -118,16 +118,16 @@ fn cuttings(body: &[u8]) -> Vec<(String, Vec<&[u8]>)> {
     let sizes =
         [1, 2, 7, 37, 1000, 16 << 10, 100 << 10].into_iter().filter(|size| body.len() / size <= 1 << 16);
     let of_size = sizes.map(|size| (format!("pieces of {size}"), chunks::pieces_of(body, size)));
-    let seeds = if body.len() > 100 << 10 { 5 } else { 40 };
+    let seeds = if body.len() > 100 << 10 { 5 } else { 20 };
     let random = (0..seeds).map(|seed| (format!("random, seed {seed}"), chunks::random(body, seed)));
     // where something might go wrong: around the ends of lines and braces, and evenly
     let near =
         body.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\n' | b'\r' | b'}')).map(|(at, _)| at);
-    let evenly = (0..body.len()).step_by(body.len() / 97 + 1);
+    let evenly = (0..body.len()).step_by(body.len() / 67 + 1);
     let mut places: Vec<usize> = near.flat_map(|at| [at, at + 1]).chain(evenly).collect();
     places.sort_unstable();
     places.dedup();
-    let step = places.len() / 400 + 1;
+    let step = places.len() / 200 + 1;
     let at = places.into_iter().step_by(step).map(|at| (format!("split at {at}"), chunks::at(body, &[at])));
     of_size.chain(random).chain(at).collect()
 }
@@ -449,6 +449,9 @@ fn instance(setup: &Setup, kind: &str) -> Instance {
         },
         breaker: BreakerSettings::default(),
         breaker_scope: BreakerScope::Model,
+        failure_statuses: vec![crate::instance::StatusMatch::Class(5)],
+        slow_call: None,
+        total: None,
         headers: Vec::new(),
         configured: Vec::new(),
         mode: ListMode::Fallback,

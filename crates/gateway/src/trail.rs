@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use domain::{Blame, Dialect, Fault, Operation, Usage};
 
+use parking_lot::Mutex;
+
 use crate::Gateway;
 use crate::call::Call;
 use crate::identity::Caller;
@@ -28,8 +30,31 @@ pub struct Progress {
     pub attempts: AtomicU32,
     /// Whether an upstream was handed the request, so that it may have begun to work.
     pub began: AtomicBool,
-    /// Microseconds from the first request to the first piece of the answer, back-off included.
-    pub waited: AtomicU64,
+    /// Time spent waiting for upstreams that is over.
+    waited: AtomicU64,
+    /// Since when an upstream is being waited for.
+    waiting: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    /// From now on an upstream is waited for: for news, for a connection, for an answer, between two tries.
+    pub fn wait_begins(&self) {
+        *self.waiting.lock() = Some(Instant::now());
+    }
+
+    /// There is something.
+    pub fn wait_ends(&self) {
+        if let Some(since) = self.waiting.lock().take() {
+            let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.waited.fetch_add(micros, Ordering::Relaxed);
+        }
+    }
+
+    /// How long upstreams have been waited for, by now.
+    fn waited(&self) -> Duration {
+        let now = self.waiting.lock().map_or(Duration::ZERO, |since| since.elapsed());
+        now + Duration::from_micros(self.waited.load(Ordering::Relaxed))
+    }
 }
 
 /// What happened to one call.
@@ -146,7 +171,7 @@ impl Trail {
     /// How much of the time since the request arrived was ours, and how much went to waiting for upstreams.
     pub fn shares(&self) -> (Duration, Duration) {
         let total = self.arrived.elapsed();
-        let waited = Duration::from_micros(self.progress.waited.load(Ordering::Relaxed));
+        let waited = self.progress.waited();
         (total.saturating_sub(waited), waited)
     }
 

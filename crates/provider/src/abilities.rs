@@ -35,7 +35,8 @@ impl Abilities {
             paths: BTreeMap<String, BTreeMap<String, serde::de::IgnoredAny>>,
         }
         let document: Document = serde_json::from_slice(json).ok()?;
-        let upper = |methods: BTreeMap<String, _>| methods.into_keys().map(|m| m.to_ascii_uppercase()).collect();
+        let upper =
+            |methods: BTreeMap<String, _>| methods.into_keys().map(|m| m.to_ascii_uppercase()).collect();
         Some(document.paths.into_iter().map(|(path, methods)| (path, upper(methods))).collect())
     }
 }

@@ -22,7 +22,8 @@ impl Base {
     /// stay; a path without one gets `/v1`.
     pub fn parse(url: &str) -> Result<Base, InvalidBase> {
         let url = url.trim();
-        let (scheme, rest) = url.split_once("://").ok_or(InvalidBase("it must begin with http:// or https://"))?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or(InvalidBase("it must begin with http:// or https://"))?;
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
             return Err(InvalidBase("it must begin with http:// or https://"));
         }
@@ -64,7 +65,8 @@ mod tests {
 
     fn check(url: &str, expect: Result<(&str, &str, &str), ()>) {
         let found = Base::parse(url);
-        let found = found.as_ref().map(|b| (b.origin.as_str(), b.root.as_str(), b.api.as_str())).map_err(|_| ());
+        let found =
+            found.as_ref().map(|b| (b.origin.as_str(), b.root.as_str(), b.api.as_str())).map_err(|_| ());
         assert_eq!(found, expect, "{url}");
     }
 

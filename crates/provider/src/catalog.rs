@@ -99,7 +99,15 @@ const SGLANG: Spec = Spec {
     name: "sglang",
     default_base_url: Some("http://localhost:30000/v1"),
     self_hosted: true,
-    api_paths: Some(&["models", "chat/completions", "responses", "completions", "embeddings", "messages", "audio"]),
+    api_paths: Some(&[
+        "models",
+        "chat/completions",
+        "responses",
+        "completions",
+        "embeddings",
+        "messages",
+        "audio",
+    ]),
     keeps_written_v1: true,
     control_paths: &[
         "/v1/loads",
@@ -142,7 +150,15 @@ const LLAMACPP: Spec = Spec {
     name: "llamacpp",
     default_base_url: Some("http://localhost:8080/v1"),
     self_hosted: true,
-    api_paths: Some(&["models", "chat/completions", "responses", "completions", "embeddings", "messages", "audio"]),
+    api_paths: Some(&[
+        "models",
+        "chat/completions",
+        "responses",
+        "completions",
+        "embeddings",
+        "messages",
+        "audio",
+    ]),
     control_paths: &["/slots", "/lora-adapters", "/props", "/models/load", "/models/unload"],
     ..Spec::OPENAI_COMPATIBLE
 };
@@ -180,7 +196,6 @@ const fn later(name: &'static str, default_base_url: Option<&'static str>) -> Sp
         default_base_url,
         keyless: false,
         auth: Auth::Bearer,
-        passthrough: false,
         built: false,
         ..Spec::OPENAI_COMPATIBLE
     }

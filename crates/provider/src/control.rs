@@ -10,9 +10,9 @@ pub fn is_control(spec: &Spec, path: &str) -> bool {
     let path = path.trim_end_matches('/');
     let bare = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));
     [Some(path), bare].into_iter().flatten().any(|candidate| {
-        spec.control_paths
-            .iter()
-            .any(|control| candidate.strip_prefix(control).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        spec.control_paths.iter().any(|control| {
+            candidate.strip_prefix(control).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     })
 }
 

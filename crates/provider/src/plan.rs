@@ -138,7 +138,14 @@ mod tests {
     use super::*;
     use crate::find;
 
-    fn check(kind: &str, url: &str, op: Operation, dialect: Dialect, abilities: &Abilities, expect: Result<&[&str], Unsupported>) {
+    fn check(
+        kind: &str,
+        url: &str,
+        op: Operation,
+        dialect: Dialect,
+        abilities: &Abilities,
+        expect: Result<&[&str], Unsupported>,
+    ) {
         let spec = find(kind).expect("a known type");
         let base = Base::parse(url).expect("a base URL");
         let outgoing = Outgoing { operation: op, dialect, native_rerank: true };
@@ -155,8 +162,22 @@ mod tests {
     #[test]
     fn a_path_prefix_goes_before_every_route() {
         let unknown = Abilities::default();
-        check("vllm", "http://h:1/gpu/v1", Operation::Generate, Dialect::Chat, &unknown, Ok(&["/gpu/v1/chat/completions"]));
-        check("vllm", "http://h:1/gpu", Operation::Tokenize, Dialect::Vllm, &unknown, Ok(&["/gpu/tokenize", "/gpu/v1/tokenize"]));
+        check(
+            "vllm",
+            "http://h:1/gpu/v1",
+            Operation::Generate,
+            Dialect::Chat,
+            &unknown,
+            Ok(&["/gpu/v1/chat/completions"]),
+        );
+        check(
+            "vllm",
+            "http://h:1/gpu",
+            Operation::Tokenize,
+            Dialect::Vllm,
+            &unknown,
+            Ok(&["/gpu/tokenize", "/gpu/v1/tokenize"]),
+        );
     }
 
     #[test]
@@ -177,7 +198,8 @@ mod tests {
     fn the_route_that_worked_comes_first() {
         let spec = find("vllm").expect("vllm");
         let base = Base::parse("http://h").expect("base");
-        let outgoing = Outgoing { operation: Operation::Rerank, dialect: Dialect::Rerank, native_rerank: false };
+        let outgoing =
+            Outgoing { operation: Operation::Rerank, dialect: Dialect::Rerank, native_rerank: false };
         let plans = plans(spec, &base, &outgoing, &Abilities::default(), Some("/v2/rerank")).expect("plans");
         assert_eq!((plans[0].path.as_str(), plans[0].reply), ("/v2/rerank", ReplyShape::RerankV2));
         assert_eq!(plans.len(), 5);
@@ -186,7 +208,21 @@ mod tests {
     #[test]
     fn openai_is_known_not_to_rerank() {
         let unknown = Abilities::default();
-        check("openai", "https://api.openai.com/v1", Operation::Rerank, Dialect::Rerank, &unknown, Err(Unsupported));
-        check("openai", "https://api.openai.com/v1", Operation::Generate, Dialect::Messages, &unknown, Err(Unsupported));
+        check(
+            "openai",
+            "https://api.openai.com/v1",
+            Operation::Rerank,
+            Dialect::Rerank,
+            &unknown,
+            Err(Unsupported),
+        );
+        check(
+            "openai",
+            "https://api.openai.com/v1",
+            Operation::Generate,
+            Dialect::Messages,
+            &unknown,
+            Err(Unsupported),
+        );
     }
 }

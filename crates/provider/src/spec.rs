@@ -28,8 +28,6 @@ pub struct Spec {
     pub keeps_written_v1: bool,
     /// Paths that control the engine rather than ask it something: closed on the passthrough unless opened.
     pub control_paths: &'static [&'static str],
-    /// Whether passthrough is on for this type by default.
-    pub passthrough: bool,
     /// How the engine's version and abilities are found out.
     pub probe: Probe,
     /// Whether this version can serve the type. An entry that cannot is known so that configurations naming it load.
@@ -77,7 +75,6 @@ impl Spec {
         api_paths: None,
         keeps_written_v1: false,
         control_paths: &[],
-        passthrough: true,
         probe: Probe::None,
         built: true,
     };

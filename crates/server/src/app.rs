@@ -89,7 +89,6 @@ fn settings(config: &config::Config) -> anyhow::Result<Settings> {
         provider_member: server.provider_member,
         changes_header: server.changes_header,
         keep_alive: unless_zero(server.stream_keep_alive),
-        call_timeout: unless_zero(config.http.timeout),
         passthrough: Passthrough {
             enabled: server.enable_passthrough_routes,
             v1_alias: server.allow_passthrough_v1_alias,
@@ -157,6 +156,9 @@ fn instance(loaded: &Loaded, configured: &config::Instance) -> anyhow::Result<In
             config::BreakerScope::Model => BreakerScope::Model,
             config::BreakerScope::Provider => BreakerScope::Provider,
         },
+        failure_statuses: breaker.failure_on_statuses.iter().map(|pattern| status(*pattern)).collect(),
+        slow_call: (!breaker.slow_call_threshold.is_zero()).then_some(breaker.slow_call_threshold),
+        total: timeouts.total,
         headers: headers.collect::<anyhow::Result<_>>()?,
         configured: configured
             .models

@@ -357,7 +357,7 @@ fn a_score_route_must_score_every_document() {
 
 #[test]
 fn the_reply_is_in_vllms_shape_and_order() {
-    let asked = json!({"query": "q", "documents": [{"text": "a", "id": 7}, "b", {"text": "c"}], "return_documents": true});
+    let asked = json!({"query": "q", "documents": [{"id": 7, "text": "a"}, "b", {"text": "c"}], "return_documents": true});
     let upstream = json!({
         "id": "score-1", "usage": {"prompt_tokens": 10, "total_tokens": 10},
         "results": [{"index": 2, "score": 0.5}, {"index": 0, "score": 0.5}, {"index": 1, "score": 0.8194264769554138}],

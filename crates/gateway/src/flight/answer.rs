@@ -3,10 +3,12 @@
 //! A [`Hearing`] takes the pieces of an answer until it has heard enough, and [`Flight::judge`] says what they are. Both
 //! are pure; the reading around them is all that knows a connection.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::edit::json_string;
+use dialect::json::top_level::MAX_VALUE;
 use dialect::marks::Marks;
 use dialect::stream::{EventStream, Frame};
 use dialect::{Body, Edit, reply, rerank};
@@ -85,7 +87,7 @@ impl Beginning {
     /// Joins it with where the rest comes from.
     pub(crate) fn opened(self, incoming: Incoming) -> Opened {
         let Beginning { status, headers, frames, relay } = self;
-        Opened { status, headers, frames, rest: relay.map(|relay| (incoming, relay)) }
+        Opened { status, headers, frames, rest: relay.map(|relay| (incoming, relay)), verdict: None }
     }
 }
 
@@ -103,8 +105,10 @@ enum Heard {
     Stream(EventStream, Vec<Frame>),
     /// Something that is no stream although one was asked for.
     NoStream(Gathered),
-    /// A reply in the client's own dialect.
-    Reply(Gathered),
+    /// A reply in the client's own dialect, and the `provider` member that it gets.
+    Reply(Gathered, Option<&'static str>),
+    /// One that is too large to be read whole.
+    Large(Large),
     /// A reply that must be rewritten.
     Rerank(Gathered),
 }
@@ -124,9 +128,20 @@ impl Hearing {
                 stream.push(bytes, frames);
                 frames[before..].iter().any(says_something)
             }
-            Heard::NoStream(gathered) | Heard::Reply(gathered) | Heard::Rerank(gathered) => {
-                gathered.take(bytes)
+            Heard::Reply(gathered, member) => {
+                if !gathered.take(bytes) {
+                    return;
+                }
+                let large = Large::begin(*member, std::mem::take(gathered).bytes());
+                let enough = large.enough();
+                self.heard = Heard::Large(large);
+                enough
             }
+            Heard::Large(large) => {
+                large.take(bytes);
+                large.enough()
+            }
+            Heard::NoStream(gathered) | Heard::Rerank(gathered) => gathered.take(bytes),
         };
     }
 
@@ -147,7 +162,55 @@ fn says_something(frame: &Frame) -> bool {
     frame.marks.events > 0 || frame.marks.done
 }
 
+/// A reply too large to be read whole. Its first bytes decide what it is, wherever it was cut into pieces; if they show
+/// an error, that is read to its end.
+struct Large {
+    recital: Recital,
+    pieces: VecDeque<Bytes>,
+    heard: usize,
+    is_error: bool,
+    broken: bool,
+}
+
+impl Large {
+    fn begin(member: Option<&'static str>, mut bytes: Bytes) -> Large {
+        let recital = Recital::new(member);
+        let mut large = Large { recital, pieces: VecDeque::new(), heard: 0, is_error: false, broken: false };
+        large.take(bytes.split_to(JUDGED));
+        large.is_error = large.recital.shows_an_error();
+        large.take(bytes);
+        large
+    }
+
+    fn take(&mut self, bytes: Bytes) {
+        self.heard += bytes.len();
+        self.broken |= self.recital.hear(bytes, &mut self.pieces).is_err();
+    }
+
+    fn enough(&self) -> bool {
+        let told = !self.is_error || self.recital.value("error").is_some();
+        self.broken || told || self.heard > JUDGED + MAX_VALUE
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        if self.broken {
+            return Some(Fault::new(
+                FaultKind::Broken,
+                "provider returned a large reply that is no JSON object",
+            ));
+        }
+        if !self.is_error {
+            return None;
+        }
+        let Some(error) = self.recital.value("error") else {
+            return Some(Fault::new(FaultKind::Broken, "provider returned an error too large to be read"));
+        };
+        dialect::fault::in_reply(&[b"{\"error\":", &error[..], b"}"].concat())
+    }
+}
+
 /// Pieces put together, up to a limit and the piece that passes it. What came in one piece is not copied.
+#[derive(Default)]
 struct Gathered {
     first: Bytes,
     rest: BytesMut,
@@ -220,7 +283,9 @@ impl Flight {
                 Heard::Stream(stream, Vec::new())
             }
             _ if self.call.stream => Heard::NoStream(Gathered::up_to(JUDGED)),
-            _ if plan.reply == ReplyShape::Same => Heard::Reply(Gathered::up_to(JUDGED)),
+            _ if plan.reply == ReplyShape::Same => {
+                Heard::Reply(Gathered::up_to(JUDGED), self.changed.provider_member)
+            }
             _ => Heard::Rerank(Gathered::up_to(REWRITTEN)),
         };
         Ok(Hearing { enough: matches!(heard, Heard::Nothing), heard })
@@ -257,12 +322,15 @@ impl Flight {
                 (frames, Some(Relay::Events(speech)))
             }
             Heard::NoStream(gathered) => return Err(self.no_stream(&gathered.bytes(), head)),
-            Heard::Reply(gathered) if gathered.is_too_long() => {
+            Heard::Large(large) => {
                 headers.insert(header::CONTENT_TYPE, json);
-                let (frame, recital) = self.judge_large(gathered.bytes(), head)?;
-                (frame, Some(Relay::Large(recital)))
+                if let Some(fault) = large.fault() {
+                    return Err(self.inside_a_success(fault, head));
+                }
+                let frame = |raw| Frame { raw, marks: Marks::default() };
+                (large.pieces.into_iter().map(frame).collect(), Some(Relay::Large(large.recital)))
             }
-            Heard::Reply(gathered) => {
+            Heard::Reply(gathered, _) => {
                 headers.insert(header::CONTENT_TYPE, json);
                 (self.judge_reply(gathered.bytes(), head)?, None)
             }
@@ -297,20 +365,6 @@ impl Flight {
             Some(_) => "provider returned something that is no stream",
         };
         Fault::new(FaultKind::Broken, message)
-    }
-
-    /// A JSON reply too large to be read whole, judged by its beginning.
-    fn judge_large(&self, body: Bytes, head: &HeaderMap) -> Result<(Vec<Frame>, Recital), Fault> {
-        let mut recital = Recital::new(self.changed.provider_member);
-        let mut pieces = std::collections::VecDeque::new();
-        recital.hear(body, &mut pieces).map_err(|_| {
-            Fault::new(FaultKind::Broken, "provider returned a large reply that is no JSON object")
-        })?;
-        if let Some(fault) = recital.error() {
-            return Err(self.inside_a_success(fault, head));
-        }
-        let frame = |raw| Frame { raw, marks: Marks::default() };
-        Ok((pieces.into_iter().map(frame).collect(), recital))
     }
 
     /// A whole JSON reply in the client's own dialect.

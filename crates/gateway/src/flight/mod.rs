@@ -39,6 +39,8 @@ pub struct Opened {
     pub frames: Vec<Frame>,
     /// What is to come, and how it is passed on. `None`: that was everything.
     pub rest: Option<(Incoming, Relay)>,
+    /// The breaker's question that only the end of the reply answers.
+    pub verdict: Option<Pass>,
 }
 
 /// Everything that one flight needs.
@@ -105,10 +107,9 @@ impl Flight {
 
     /// Flies: tries the plans in order, each with its retries. The last thing that was said is what the client gets.
     pub async fn fly(mut self) -> Result<Opened, Fault> {
-        let began = Instant::now();
+        self.progress.wait_begins();
         let mut result = self.try_plans().await;
-        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.progress.waited.store(waited, Ordering::Relaxed);
+        self.progress.wait_ends();
         if let Err(fault) = &mut result {
             fault.message = self.gateway.masks.text(std::mem::take(&mut fault.message));
         }
@@ -119,11 +120,19 @@ impl Flight {
         let (operation, dialect) = (self.call.operation, self.call.dialect);
         let instance = self.route.instance.clone();
         let pass = self.admit()?;
+        let began = Instant::now();
         let plans = std::mem::take(&mut self.plans);
         for plan in &plans {
             match self.try_plan(plan).await {
-                Ok(opened) => {
-                    pass.succeed();
+                Ok(mut opened) => {
+                    if instance.slow_call.is_some_and(|slow| began.elapsed() > slow) {
+                        pass.fail();
+                    } else if opened.rest.is_none() || pass.is_probe() {
+                        // a probe is not held for as long as a stream may last
+                        pass.succeed();
+                    } else {
+                        opened.verdict = Some(pass);
+                    }
                     if plans.len() > 1 {
                         instance.learn(
                             operation,
@@ -137,7 +146,7 @@ impl Flight {
                 Err(Miss::NoRoute) => {}
                 Err(Miss::Fault(fault)) => {
                     match fault.blame {
-                        Blame::Upstream => pass.fail(),
+                        _ if instance.fails_by(&fault) => pass.fail(),
                         // it answered: a refusal says that it is well. Being busy says neither.
                         Blame::Caller if fault.kind != FaultKind::Refused(429) => pass.succeed(),
                         _ => drop(pass),

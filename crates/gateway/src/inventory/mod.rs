@@ -9,6 +9,7 @@ pub mod filter;
 pub mod refresh;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::ProviderName;
 
@@ -17,13 +18,15 @@ use crate::Instance;
 /// Every configured instance, sorted by name.
 pub struct Inventory {
     instances: Vec<Arc<Instance>>,
+    /// Something was heard that the file does not know yet.
+    unsaved: AtomicBool,
 }
 
 impl Inventory {
     /// An inventory of these instances.
     pub fn new(mut instances: Vec<Arc<Instance>>) -> Inventory {
         instances.sort_by(|a, b| a.name.cmp(&b.name));
-        Inventory { instances }
+        Inventory { instances, unsaved: AtomicBool::new(false) }
     }
 
     /// All instances, by name.
@@ -39,6 +42,16 @@ impl Inventory {
     /// The instances of this type, by name.
     pub fn of_type<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Arc<Instance>> {
         self.instances.iter().filter(move |instance| instance.spec.name == kind)
+    }
+
+    /// Notes that something was heard.
+    pub(crate) fn heard(&self) {
+        self.unsaved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something was heard since this was last asked.
+    pub(crate) fn take_unsaved(&self) -> bool {
+        self.unsaved.swap(false, Ordering::Relaxed)
     }
 
     /// Whether there is nothing to call.

@@ -55,11 +55,8 @@ pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: b
         })
         .cloned()
         .collect();
-    if due.is_empty() {
-        return;
-    }
     futures_util::future::join_all(due.iter().map(|instance| refresh_one(gateway, instance))).await;
-    if let Some(path) = rhythm.file.clone() {
+    if let Some(path) = rhythm.file.clone().filter(|_| gateway.inventory.take_unsaved()) {
         let gateway = gateway.clone();
         let saved = tokio::task::spawn_blocking(move || (file::save(&path, &gateway.inventory), path)).await;
         if let Ok((Err(error), path)) = saved {
@@ -73,6 +70,9 @@ pub async fn refresh_one(gateway: &Gateway, instance: &Arc<Instance>) {
     let before = instance.state();
     let result = ask::refresh(gateway, instance).await;
     let now = instance.state();
+    if result.is_ok() {
+        gateway.inventory.heard();
+    }
     match result {
         Ok(())
             if before.stale_since.is_some()

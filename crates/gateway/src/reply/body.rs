@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::stream::Frame;
-use domain::{Dialect, Fault, FaultKind};
+use domain::{Blame, Dialect, Fault, FaultKind};
 use futures_util::future::BoxFuture;
 use http_body::{Body, SizeHint};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
-use upstream::Incoming;
+use upstream::{Incoming, Pass};
 
 use super::relay::Relay;
 use super::{End, Tap};
@@ -79,6 +79,8 @@ pub struct Reply {
     closing: Arc<Notify>,
     closed: Option<Pin<Box<OwnedNotified>>>,
     cut: Option<Cut>,
+    /// What the breaker is told at the end.
+    verdict: Option<Pass>,
 }
 
 /// How a reply is told.
@@ -133,10 +135,12 @@ impl Reply {
             closing: telling.closing,
             closed: None,
             cut: None,
+            verdict: None,
         }
     }
 
     fn install(&mut self, opened: Opened) {
+        self.verdict = opened.verdict;
         self.heard = Instant::now();
         let taps = &mut self.taps;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
@@ -160,6 +164,11 @@ impl Reply {
         self.state = State::Over;
         self.timer = None;
         self.closed = None;
+        match (self.verdict.take(), end) {
+            (Some(pass), End::Complete) => pass.succeed(),
+            (Some(pass), End::Failed(fault)) if fault.blame == Blame::Upstream => pass.fail(),
+            _ => {}
+        }
         for tap in self.taps.drain(..) {
             tap.end(end);
         }

@@ -169,13 +169,14 @@ impl Recital {
         }
     }
 
-    /// The error that the beginning shows, if it is one.
-    pub fn error(&self) -> Option<Fault> {
-        if OF_AN_ANSWER[1..].iter().any(|name| self.top.has(name)) {
-            return None;
-        }
-        let error = self.top.value("error")?;
-        fault::in_reply(&[b"{\"error\":", &error[..], b"}"].concat())
+    /// Whether what has passed shows an error, finished or not, and nothing that an answer has.
+    pub fn shows_an_error(&self) -> bool {
+        self.top.has("error") && !OF_AN_ANSWER[1..].iter().any(|name| self.top.has(name))
+    }
+
+    /// A member of interest, once it has passed to its end.
+    pub fn value(&self, name: &str) -> Option<&Bytes> {
+        self.top.value(name)
     }
 
     /// The usage reported, if it has passed.

@@ -179,9 +179,8 @@ fn compare(engine: &Engine, left: &[Input], right: &[Input]) -> Result<(Vec<f64>
     let (mut one, mut other) = (left.to_vec(), right.to_vec());
     let tokens = inputs::measure(engine, &mut one, None)? + inputs::measure(engine, &mut other, None)?;
     let size = engine.settings.embedding_dimensions;
-    let vectors =
-        |inputs: &[Input]| inputs.iter().map(|input| vector::embed(&input.text, size)).collect::<Vec<_>>();
-    let (one, other) = (vectors(&one), vectors(&other));
+    let embed = |input: &Input| vector::embed(&input.text, size);
+    let one: Vec<Vec<f32>> = one.iter().map(embed).collect();
     let pairs = one.iter().cycle().zip(&other);
-    Ok((pairs.map(|(one, other)| f64::from(vector::cosine(one, other))).collect(), tokens))
+    Ok((pairs.map(|(one, other)| f64::from(vector::cosine(one, &embed(other)))).collect(), tokens))
 }

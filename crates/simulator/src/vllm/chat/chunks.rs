@@ -246,12 +246,14 @@ impl Chunks {
     }
 
     fn so_far(&self, sequence: usize, count: usize) -> Option<UsageSoFar> {
-        let thought = self.generation.scripts[sequence].thought_tokens(count);
-        self.form.continuous_usage.then(|| UsageSoFar {
-            prompt_tokens: self.generation.work.prompt_tokens,
-            total_tokens: self.generation.work.prompt_tokens + count,
-            completion_tokens: count,
-            completion_tokens_details: Some(self.generation.reasoning_details(thought)),
+        self.form.continuous_usage.then(|| {
+            let thought = self.generation.scripts[sequence].thought_tokens(count);
+            UsageSoFar {
+                prompt_tokens: self.generation.work.prompt_tokens,
+                total_tokens: self.generation.work.prompt_tokens + count,
+                completion_tokens: count,
+                completion_tokens_details: Some(self.generation.reasoning_details(thought)),
+            }
         })
     }
 

@@ -1,0 +1,16 @@
+//! The simulated engine over real sockets.
+
+#[cfg(test)]
+mod abort;
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod pooling;
+#[cfg(test)]
+mod shapes;
+#[cfg(test)]
+mod streams;
