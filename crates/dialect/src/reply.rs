@@ -12,11 +12,24 @@ pub fn judge(dialect: Dialect, body: &Body) -> Result<(), Fault> {
     if let Some(fault) = fault::in_reply(body.bytes()) {
         return Err(fault);
     }
-    let empty = |name: &str| body.raw(name).is_some_and(|raw| raw.iter().all(|b| b"[] \r\n\t".contains(b)));
-    if matches!(dialect, Dialect::Chat | Dialect::Completions) && (!body.has("choices") || empty("choices")) {
+    let missing = |name: &str| {
+        let empty = |raw: &[u8]| raw == b"null" || raw.iter().all(|b| b"[] \r\n\t".contains(b));
+        body.raw(name).is_none_or(|raw| empty(&raw))
+    };
+    if matches!(dialect, Dialect::Chat | Dialect::Completions) && missing("choices") {
         return Err(Fault::new(FaultKind::Broken, "provider returned no choices"));
     }
     Ok(())
+}
+
+/// The failure that an answer tells in its dialect's own words: a Responses object whose `status` is `failed`.
+pub fn told(dialect: Dialect, body: &Body) -> Option<Fault> {
+    if dialect != Dialect::Responses || body.string("status").ok().flatten().as_deref() != Some("failed") {
+        return None;
+    }
+    let error = body.raw("error").filter(|error| error.starts_with(b"{"));
+    let error = error.as_deref().unwrap_or(b"{\"message\":\"the response failed\"}");
+    fault::in_event(b"error", &[b"{\"error\":", error, b"}"].concat())
 }
 
 /// The fault of a body that is no JSON object.

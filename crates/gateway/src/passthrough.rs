@@ -192,8 +192,9 @@ impl Flight {
         if is_refusal(answer.status) {
             let status = answer.status;
             let (head, body) = crate::flight::read_refusal(answer, instance.idle).await;
-            let Beginning { status, headers, frames, .. } = self.refused(status, &head, body)?;
-            return Ok(Opened { status, headers, frames, rest: None, verdict: None });
+            let Beginning { status, headers, frames, changes, told, .. } =
+                self.refused(status, &head, body)?;
+            return Ok(Opened { status, headers, frames, rest: None, changes, told, verdict: None });
         }
         Ok(self.opened(answer.status, &answer.headers).opened(answer.body))
     }
@@ -242,7 +243,8 @@ impl Flight {
             kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
             _ => Watch::Nothing,
         };
-        Beginning { status, headers, frames: Vec::new(), relay: Some(Relay::Opaque(watch)) }
+        let relay = Some(Relay::Opaque(watch));
+        Beginning { status, headers, frames: Vec::new(), relay, changes: Vec::new(), told: None }
     }
 
     /// A refusal: relayed as it is if it is JSON, put into the envelope if it is nothing a program could read, or if the
@@ -256,17 +258,17 @@ impl Flight {
         let compressed = head.contains_key(header::CONTENT_ENCODING);
         let json = crate::flight::media_type(head).ends_with("json")
             && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-        if (json || compressed) && !self.gateway.settings.passthrough.rewrite_errors {
-            let body = self.gateway.masks.bytes(&body).map_or(body, Bytes::from);
-            let mut headers = headers::for_the_passthrough_client(head);
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-            let frame = Frame { raw: body, marks: Marks::default() };
-            return Ok(Beginning { status, headers, frames: vec![frame], relay: None });
-        }
         let mut fault = dialect::fault::refusal(status.as_u16(), &body);
         fault.message = self.gateway.masks.text(fault.message);
         headers::keep_in(&mut fault, head);
-        Err(fault)
+        if !(json || compressed) || self.gateway.settings.passthrough.rewrite_errors {
+            return Err(fault);
+        }
+        let body = self.gateway.masks.bytes(&body).map_or(body, Bytes::from);
+        let mut headers = headers::for_the_passthrough_client(head);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let frames = vec![Frame { raw: body, marks: Marks::default() }];
+        Ok(Beginning { status, headers, frames, relay: None, changes: Vec::new(), told: Some(fault) })
     }
 }
 

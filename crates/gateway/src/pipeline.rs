@@ -9,6 +9,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultKind, Operation};
@@ -190,7 +191,8 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
         idle,
         closing: gateway.closing.clone(),
     };
-    let changes = if gateway.settings.changes_header { changes } else { Vec::new() };
+    let tells = gateway.settings.changes_header;
+    let mut changes = if tells { changes } else { Vec::new() };
     let patience = match (relayed, stream) {
         (true, _) => None,
         (false, true) => Some(gateway.settings.keep_alive),
@@ -218,9 +220,28 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
     match opened {
         Ok(mut opened) => {
             let (status, headers) = (opened.status, std::mem::take(&mut opened.headers));
+            changes.extend(opened.changes.drain(..).filter(|_| tells));
             respond(status, headers, &changes, trail, |taps| Reply::opened(opened, telling, taps))
         }
-        Err(fault) => refuse(fault, trail),
+        Err(fault) => refuse_sent(fault, &changes, trail),
+    }
+}
+
+/// The refusal of a request that may have gone upstream, changed.
+pub(crate) fn refuse_sent(fault: Fault, changes: &[&'static str], trail: Trail) -> Response<ReplyBody> {
+    let sent = trail.progress().began.load(Ordering::Relaxed);
+    let mut response = refuse(fault, trail);
+    if sent {
+        tell(response.headers_mut(), changes);
+    }
+    response
+}
+
+/// Names what was changed.
+fn tell(headers: &mut HeaderMap, changes: &[&'static str]) {
+    if !changes.is_empty() {
+        let changes = HeaderValue::from_str(&changes.join(", ")).expect("names of changes are plain text");
+        headers.insert(headers::CHANGES, changes);
     }
 }
 
@@ -247,10 +268,7 @@ pub(crate) fn begin(
     trail: &mut Trail,
 ) -> Response<()> {
     trail.status(status.as_u16());
-    if !changes.is_empty() {
-        let changes = HeaderValue::from_str(&changes.join(", ")).expect("names of changes are plain text");
-        headers.insert(headers::CHANGES, changes);
-    }
+    tell(&mut headers, changes);
     common(&mut headers, trail);
     let mut response = Response::new(());
     *response.status_mut() = status;

@@ -205,10 +205,13 @@ impl<'a> Play<'a> {
             AnyFlight::Passthrough(flight) => self.fly_passthrough(*flight, &mut answers).await,
         };
         match opened {
-            Ok((beginning, rest)) => self.tell(beginning, rest, &changes, trail),
+            Ok((beginning, rest)) => self.tell(beginning, rest, changes, trail),
             Err(fault) => {
                 let message = gateway.masks.text(fault.message.clone());
-                self.refuse(Fault { message, ..fault }, trail, &[]);
+                let fault = Fault { message, ..fault };
+                let end = End::Failed(fault.clone());
+                let used = trail.used(&end);
+                self.full(pipeline::refuse_sent(fault, &changes, trail), used, &end);
             }
         }
     }
@@ -276,11 +279,12 @@ impl<'a> Play<'a> {
         &mut self,
         beginning: Beginning,
         rest: VecDeque<Bytes>,
-        changes: &[&'static str],
+        mut changes: Vec<&'static str>,
         mut trail: Trail,
     ) {
-        let Beginning { status, headers, frames, relay } = beginning;
-        let head = pipeline::begin(status, headers, changes, &mut trail);
+        let Beginning { status, headers, frames, relay, changes: more, told } = beginning;
+        changes.extend(more);
+        let head = pipeline::begin(status, headers, &changes, &mut trail);
         let mut out = VecDeque::new();
         let mut tap = |frame: &Frame| trail.see(frame);
         let (end, cut) = match relay {
@@ -289,7 +293,7 @@ impl<'a> Play<'a> {
                     tap(&frame);
                     out.push_back(frame.raw);
                 }
-                (End::Complete, false)
+                (told.map_or(End::Complete, End::Failed), false)
             }
             Some(mut relay) => {
                 let tells = relay.tells_failures();

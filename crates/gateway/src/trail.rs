@@ -204,7 +204,7 @@ impl Trail {
         }
         let generates = matches!(self.operation, Some(Operation::Generate | Operation::Complete));
         let worked = self.progress.began.load(Ordering::Relaxed);
-        let refused = matches!(end, End::Failed(fault) if fault.upstream_status.is_some() || fault.retry != domain::Retry::Never);
+        let refused = matches!(end, End::Failed(fault) if fault.blame == Blame::Caller || fault.upstream_status.is_some() || fault.retry != domain::Retry::Never);
         let nothing_came = self.events == 0 && self.bytes == 0;
         if !generates || !worked || (refused && nothing_came) {
             return None;

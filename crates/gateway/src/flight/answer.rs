@@ -32,6 +32,9 @@ const REWRITTEN: usize = 64 << 20;
 /// The most that is read of a refusal.
 const REFUSAL: usize = 64 << 10;
 
+/// The name of the change that adds the `provider` member.
+const PROVIDER: &str = "response.provider";
+
 /// The media type of a head, in lower case and without parameters.
 pub(crate) fn media_type(head: &HeaderMap) -> String {
     let value = head.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -81,13 +84,18 @@ pub(crate) struct Beginning {
     pub(crate) frames: Vec<Frame>,
     /// How the rest is passed on. `None`: there is none.
     pub(crate) relay: Option<Relay>,
+    /// What was changed for it, by name.
+    pub(crate) changes: Vec<&'static str>,
+    /// A failure that the whole reply tells in the client's own words.
+    pub(crate) told: Option<Fault>,
 }
 
 impl Beginning {
     /// Joins it with where the rest comes from.
     pub(crate) fn opened(self, incoming: Incoming) -> Opened {
-        let Beginning { status, headers, frames, relay } = self;
-        Opened { status, headers, frames, rest: relay.map(|relay| (incoming, relay)), verdict: None }
+        let Beginning { status, headers, frames, relay, changes, told } = self;
+        let rest = relay.map(|relay| (incoming, relay));
+        Opened { status, headers, frames, rest, changes, told, verdict: None }
     }
 }
 
@@ -300,7 +308,17 @@ impl Flight {
         hearing: Hearing,
     ) -> Result<Beginning, Fault> {
         let mut headers = headers::for_the_client(head);
-        let json = HeaderValue::from_static("application/json");
+        // the upstream's own spelling (vLLM adds a charset), if it is the right kind at all
+        let spelled = |kind: &'static str| match head.get(header::CONTENT_TYPE) {
+            Some(value) if media_type(head) == kind => value.clone(),
+            _ => HeaderValue::from_static(kind),
+        };
+        let json = spelled("application/json");
+        let mut changes = Vec::new();
+        let mut told = None;
+        if plan.reply != ReplyShape::Same {
+            changes.extend(["request.rerank", "response.rerank"]);
+        }
         let (frames, relay) = match hearing.heard {
             Heard::Nothing => {
                 // vectors as raw numbers (vLLM's `encoding_format: bytes`), with the header that describes them
@@ -313,7 +331,7 @@ impl Flight {
             }
             Heard::Stream(stream, frames) => {
                 let frames = self.judge_stream(frames, head)?;
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(header::CONTENT_TYPE, spelled("text/event-stream"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
                 let (dialect, hide_usage) = (self.call.dialect, self.changed.hide_usage);
@@ -327,19 +345,22 @@ impl Flight {
                 if let Some(fault) = large.fault() {
                     return Err(self.inside_a_success(fault, head));
                 }
+                changes.extend(self.changed.provider_member.map(|_| PROVIDER));
                 let frame = |raw| Frame { raw, marks: Marks::default() };
                 (large.pieces.into_iter().map(frame).collect(), Some(Relay::Large(large.recital)))
             }
             Heard::Reply(gathered, _) => {
                 headers.insert(header::CONTENT_TYPE, json);
-                (self.judge_reply(gathered.bytes(), head)?, None)
+                let body = self.understand(gathered.bytes(), head)?;
+                told = reply::told(self.call.dialect, &body);
+                (self.with_provider(&body, reply::usage(&body), &mut changes), None)
             }
             Heard::Rerank(gathered) => {
                 headers.insert(header::CONTENT_TYPE, json);
-                (self.judge_rerank(plan, gathered, head)?, None)
+                (self.judge_rerank(plan, gathered, head, &mut changes)?, None)
             }
         };
-        Ok(Beginning { status, headers, frames, relay })
+        Ok(Beginning { status, headers, frames, relay, changes, told })
     }
 
     /// A stream is what its first event says.
@@ -367,15 +388,14 @@ impl Flight {
         Fault::new(FaultKind::Broken, message)
     }
 
-    /// A whole JSON reply in the client's own dialect.
-    fn judge_reply(&self, body: Bytes, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
-        let body = self.understand(body, head)?;
-        let usage = reply::usage(&body);
-        Ok(self.with_provider(&body, usage))
-    }
-
     /// A rerank reply that must be told in another shape than it came in.
-    fn judge_rerank(&self, plan: &Plan, gathered: Gathered, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
+    fn judge_rerank(
+        &self,
+        plan: &Plan,
+        gathered: Gathered,
+        head: &HeaderMap,
+        changes: &mut Vec<&'static str>,
+    ) -> Result<Vec<Frame>, Fault> {
         if gathered.is_too_long() {
             let message = format!("the upstream's reply is larger than {REWRITTEN} bytes");
             return Err(Fault::new(FaultKind::Broken, message));
@@ -388,12 +408,18 @@ impl Flight {
         let request = self.call.rerank.as_ref().expect("only a rerank call is planned in another shape");
         let read = rerank::read_reply(body.bytes(), request.documents.len(), from)?;
         let written = rerank::write_reply(&read, request, self.route.model.as_str());
-        Ok(self.with_provider(&Body::read(written)?, read.usage))
+        Ok(self.with_provider(&Body::read(written)?, read.usage, changes))
     }
 
     /// Adds the `provider` member, if replies get one.
-    fn with_provider(&self, body: &Body, usage: Option<domain::Usage>) -> Vec<Frame> {
+    fn with_provider(
+        &self,
+        body: &Body,
+        usage: Option<domain::Usage>,
+        changes: &mut Vec<&'static str>,
+    ) -> Vec<Frame> {
         let member = self.changed.provider_member.map(|kind| Edit::set("provider", json_string(kind)));
+        changes.extend(member.as_ref().map(|_| PROVIDER));
         let pieces = body.apply(member.as_slice()).into_vec();
         pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()
     }

@@ -39,6 +39,10 @@ pub struct Opened {
     pub frames: Vec<Frame>,
     /// What is to come, and how it is passed on. `None`: that was everything.
     pub rest: Option<(Incoming, Relay)>,
+    /// What this route and this reply made it necessary to change, by name.
+    pub changes: Vec<&'static str>,
+    /// A failure that a whole reply tells in the client's own words.
+    pub told: Option<Fault>,
     /// The breaker's question that only the end of the reply answers.
     pub verdict: Option<Pass>,
 }
@@ -94,7 +98,7 @@ impl Flight {
         Ok(Flight { gateway: gateway.clone(), call, route, plans, changed, progress })
     }
 
-    /// What is changed on the way, by name.
+    /// What is changed in the request on every route, by name.
     pub fn changes(&self) -> &[&'static str] {
         &self.changed.names
     }
@@ -125,7 +129,8 @@ impl Flight {
         for plan in &plans {
             match self.try_plan(plan).await {
                 Ok(mut opened) => {
-                    if instance.slow_call.is_some_and(|slow| began.elapsed() > slow) {
+                    let slow = instance.slow_call.is_some_and(|slow| began.elapsed() > slow);
+                    if slow || opened.told.as_ref().is_some_and(|fault| instance.fails_by(fault)) {
                         pass.fail();
                     } else if opened.rest.is_none() || pass.is_probe() {
                         // a probe is not held for as long as a stream may last

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dialect::edit::json_string;
-use dialect::{Body, Edit, rerank};
+use dialect::{Body, Edit};
 use domain::{Dialect, Fault, Operation};
 use provider::plan::{Plan, ReplyShape};
 
@@ -16,7 +16,7 @@ use crate::routing::Route;
 pub struct Changed {
     /// What is spliced into the request.
     pub edits: Vec<Edit>,
-    /// The names of all changes, of request and reply.
+    /// The names of what is changed in the request on every route.
     pub names: Vec<&'static str>,
     /// Whether the usage chunk is ours, and not for the client.
     pub hide_usage: bool,
@@ -42,12 +42,8 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
         changed.names.push("request.stream_options");
         changed.hide_usage = true;
     }
-    if call.rerank.as_ref().is_some_and(|request| request.shape == rerank::Shape::Other) {
-        changed.names.extend(["request.rerank", "response.rerank"]);
-    }
     if !call.stream && settings.provider_member && has_provider_member(call.operation, call.dialect) {
         changed.provider_member = Some(route.instance.spec.name);
-        changed.names.push("response.provider");
     }
     Ok(changed)
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialect::stream::Frame;
 use domain::{Blame, Dialect, Fault, FaultKind};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::{Body, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep};
@@ -47,6 +49,12 @@ impl From<Bytes> for ReplyBody {
     }
 }
 
+/// So many bytes may follow the last event of a reply.
+const AFTER_THE_END: usize = 4 << 10;
+
+/// So long the end of a reply may take after its last event.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Where a reply comes from.
 #[expect(
     clippy::large_enum_variant,
@@ -57,8 +65,8 @@ enum State {
     Flying(BoxFuture<'static, Result<Opened, Fault>>),
     /// An answer that is passed on while it arrives.
     Arriving(Incoming, Relay),
-    /// Everything that is to come is ready.
-    Whole,
+    /// Everything that is to come is ready; how it ends is known.
+    Whole(End),
     /// Nothing more comes.
     Over,
 }
@@ -79,6 +87,8 @@ pub struct Reply {
     closing: Arc<Notify>,
     closed: Option<Pin<Box<OwnedNotified>>>,
     cut: Option<Cut>,
+    /// Whether what stands before the cut had its chance to go out.
+    flushed: bool,
     /// What the breaker is told at the end.
     verdict: Option<Pass>,
 }
@@ -135,6 +145,7 @@ impl Reply {
             closing: telling.closing,
             closed: None,
             cut: None,
+            flushed: false,
             verdict: None,
         }
     }
@@ -149,19 +160,32 @@ impl Reply {
                 tap(&frame);
                 self.ready.push_back(frame.raw);
             }
-            self.state = State::Whole;
+            self.state = State::Whole(opened.told.map_or(End::Complete, End::Failed));
             return;
         };
         let end = relay.begin(opened.frames, &mut tap, &mut self.ready);
         self.state = State::Arriving(incoming, relay);
-        if let Some(end) = end {
-            self.finish(&end);
+        match end {
+            Some(end) => self.finish(&end),
+            None => self.stop_at_the_end(),
+        }
+    }
+
+    /// Ends a reply of which the last byte is known to be here: a server that has sent as many as it declared, or that
+    /// was asked for a head only, polls no more.
+    fn stop_at_the_end(&mut self) {
+        if matches!(&self.state, State::Arriving(incoming, _) if incoming.is_end_stream()) {
+            self.stop(None);
         }
     }
 
     /// Ends the reply: tells the taps, lets go of the upstream.
     fn finish(&mut self, end: &End) {
-        self.state = State::Over;
+        if let (State::Arriving(incoming, _), End::Complete) =
+            (std::mem::replace(&mut self.state, State::Over), end)
+        {
+            read_the_end(incoming);
+        }
         self.timer = None;
         self.closed = None;
         match (self.verdict.take(), end) {
@@ -270,6 +294,24 @@ impl Reply {
     }
 }
 
+/// Reads what follows the last event of a whole reply, which should be nothing but its end, so that the connection can
+/// be used again. An upstream that has more to say than that is not listened to.
+fn read_the_end(mut incoming: Incoming) {
+    let mut end = Box::pin(async move {
+        let mut extra = 0;
+        while let Some(Ok(frame)) = incoming.frame().await {
+            extra += frame.data_ref().map_or(0, Bytes::len);
+            if extra > AFTER_THE_END {
+                break;
+            }
+        }
+    });
+    // mostly it has arrived with the last event
+    if end.as_mut().now_or_never().is_none() {
+        tokio::spawn(tokio::time::timeout(END_PATIENCE, end));
+    }
+}
+
 /// What says that a stream is alive: a comment, or Anthropic's own event for it.
 fn alive(dialect: Dialect) -> Bytes {
     match dialect {
@@ -293,17 +335,26 @@ impl Body for Reply {
                     reply.said = Instant::now();
                 }
                 // the last piece of a whole reply: nobody may poll again
-                if reply.ready.is_empty() && matches!(reply.state, State::Whole) {
-                    reply.finish(&End::Complete);
+                if reply.ready.is_empty()
+                    && let State::Whole(end) = &reply.state
+                {
+                    let end = end.clone();
+                    reply.finish(&end);
                 }
                 return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
             }
             let polled = match &mut reply.state {
                 State::Over => {
+                    // an error drops what the server has not written yet, the head perhaps: it writes when it waits
+                    if reply.cut.is_some() && !std::mem::replace(&mut reply.flushed, true) {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(reply.cut.take().map(Err));
                 }
-                State::Whole => {
-                    reply.finish(&End::Complete);
+                State::Whole(end) => {
+                    let end = end.clone();
+                    reply.finish(&end);
                     continue;
                 }
                 State::Flying(flight) => match flight.as_mut().poll(cx) {
@@ -324,6 +375,7 @@ impl Body for Reply {
                     if let Ok(bytes) = frame.into_data() {
                         reply.take(bytes);
                     }
+                    reply.stop_at_the_end();
                 }
                 Poll::Ready(Some(Err(error))) => {
                     reply.stop(Some(Fault::new(FaultKind::Broken, error.sentence())));
@@ -341,7 +393,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match self.state {
-            State::Whole => SizeHint::with_exact(self.ready.iter().map(|b| b.len() as u64).sum()),
+            State::Whole(_) => SizeHint::with_exact(self.ready.iter().map(|b| b.len() as u64).sum()),
             _ => SizeHint::default(),
         }
     }

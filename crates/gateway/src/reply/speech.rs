@@ -23,6 +23,8 @@ pub struct Speech {
     hide_usage: bool,
     /// A failure that the upstream told in the client's own dialect.
     told: Option<Fault>,
+    /// Events with data that were passed on.
+    passed: u64,
     masks: Masks,
 }
 
@@ -35,7 +37,7 @@ impl Speech {
         hide_usage: bool,
         masks: Masks,
     ) -> Speech {
-        Speech { stream, dialect, request_id, hide_usage, told: None, masks }
+        Speech { stream, dialect, request_id, hide_usage, told: None, passed: 0, masks }
     }
 
     /// Takes the next bytes; what the client gets is appended to `out`. `Some` when the reply is over.
@@ -59,12 +61,18 @@ impl Speech {
     ) -> Option<End> {
         for frame in frames {
             tap(&frame);
-            match &frame.marks.fault {
+            match frame.marks.fault {
                 // the dialect has its own word for a failed reply, and the upstream used it
-                Some(fault) if frame.marks.terminal => self.told = Some(fault.clone()),
-                Some(fault) => return Some(self.fail(fault.clone(), out)),
+                Some(fault) if frame.marks.terminal => {
+                    let message = self.masks.text(fault.message);
+                    self.told = Some(Fault { message, ..fault });
+                    out.push_back(self.masks.bytes(&frame.raw).map_or(frame.raw, Bytes::from));
+                    continue;
+                }
+                Some(fault) => return Some(self.fail(fault, out)),
                 None => {}
             }
+            self.passed += u64::from(frame.marks.events);
             if !(self.hide_usage && frame.marks.only_usage) {
                 out.push_back(frame.raw);
             }
@@ -108,7 +116,7 @@ impl Speech {
     /// Tells the client of a failure: one error event, no finish, no `[DONE]`.
     fn fail(&mut self, mut fault: Fault, out: &mut VecDeque<Bytes>) -> End {
         fault.message = self.masks.text(fault.message);
-        out.push_back(fault::event(self.dialect, &fault, &self.request_id, self.stream.events()));
+        out.push_back(fault::event(self.dialect, &fault, &self.request_id, self.passed));
         End::Failed(fault)
     }
 

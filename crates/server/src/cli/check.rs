@@ -27,8 +27,10 @@ pub(super) fn run(check: &Check) -> anyhow::Result<ExitCode> {
         Err(report) => failed(check, &report),
         Ok(loaded) => {
             // what only shows when the parts are made stops the start as well
-            app::build(&loaded)?;
-            passed(check, &loaded)
+            match app::build(&loaded) {
+                Ok(_) => passed(check, &loaded),
+                Err(error) => unbuildable(check, &error),
+            }
         }
     }
 }
@@ -42,6 +44,16 @@ fn failed(check: &Check, report: &Report) -> anyhow::Result<ExitCode> {
         )?;
     } else {
         writeln!(print::out(), "{}", print::report(report))?;
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn unbuildable(check: &Check, error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    if check.json {
+        let finding = json!({ "severity": "error", "problem": format!("{error:#}") });
+        print::json(&json!({ "ok": false, "errors": 1, "warnings": 0, "findings": [finding] }))?;
+    } else {
+        print::error(&format!("{error:#}"));
     }
     Ok(ExitCode::FAILURE)
 }

@@ -1,6 +1,6 @@
 //! The command line: one definition, from which help, completions, the man page and the reference page are printed.
 //!
-//! One file for each subcommand. A subcommand returns how it ended; what it has to say goes through [`print`].
+//! One file for each subcommand. A subcommand returns how it ended; what it has to say goes through [`mod@print`].
 
 mod check;
 mod completions;

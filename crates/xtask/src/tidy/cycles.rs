@@ -9,7 +9,7 @@ use crate::repository::File;
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
     ("config", &["discovery", "variables"]),
     ("dialect", &["body", "edit"]),
-    ("gateway", &["flight", "metrics", "reply", "trail"]),
+    ("gateway", &["flight", "metrics", "reply", "routing", "trail"]),
     ("gateway", &["instance", "inventory"]),
     ("testkit", &["client", "upstream"]),
     ("upstream", &["body", "error"]),

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("simulator", &[]),
     ("testkit", &[]),
     ("upstream", &[]),
-    ("xtask", &["dialect", "domain", "provider"]),
+    ("xtask", &["config", "dialect", "domain", "provider"]),
 ];
 
 /// Crates that do no IO.

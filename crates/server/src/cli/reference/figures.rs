@@ -43,6 +43,7 @@ async fn scrape() -> anyhow::Result<String> {
             set("server.master_key", "sk-reference".into()),
             set("server.threads", "1".into()),
             set("metrics.enabled", "true".into()),
+            set("log.level", "error".into()),
             set("providers.vllm.base_url", format!("{}/v1", engine.base_url())),
             set("providers.vllm-refusing.type", "vllm".into()),
             set("providers.vllm-refusing.base_url", format!("http://{refuses}/v1")),
