@@ -327,7 +327,8 @@ def _join(first, second):
             return a
         if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
             return [walk(x, y, (*path, index)) for index, (x, y) in enumerate(zip(a, b, strict=True))]
-        if a is None or (type(a) is type(b) and a == b):
+        # Usage in every chunk is a running total: the later one says it all.
+        if a is None or (type(a) is type(b) and a == b) or path[:1] == ("usage",):
             return b
         raise ValueError
 
