@@ -24,7 +24,7 @@ use crate::inbound::Inbound;
 use crate::reply::body::Telling;
 use crate::reply::{Reply, ReplyBody, Tap};
 use crate::trail::{Progress, Trail};
-use crate::{Gateway, headers, identity, models, passthrough, routing, unsupported};
+use crate::{Gateway, headers, identity, models, passthrough, reply, routing, unsupported};
 
 /// What a request came to.
 pub(crate) enum Answer {
@@ -198,24 +198,32 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
         (false, true) => Some(gateway.settings.keep_alive),
         (false, false) => total,
     };
-    let opened = match patience {
-        None => flight.await,
-        Some(patience) => match tokio::time::timeout(patience, &mut flight).await {
-            Ok(opened) => opened,
-            Err(_) if stream => {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-                return respond(StatusCode::OK, headers, &changes, trail, |taps| {
-                    Reply::committed(flight, telling, taps)
-                });
-            }
-            Err(_) => {
-                let message = format!("no complete answer within {} s", patience.as_secs_f64());
-                Err(Fault::new(FaultKind::TimedOut, message))
-            }
-        },
+    let waiting = async {
+        match patience {
+            None => Ok((&mut flight).await),
+            Some(patience) => tokio::time::timeout(patience, &mut flight).await.map_err(|_| patience),
+        }
+    };
+    let waited = tokio::select! {
+        biased;
+        waited = waiting => waited,
+        () = gateway.closing.notified() => Ok(Err(reply::body::shutting_down())),
+    };
+    let opened = match waited {
+        Ok(opened) => opened,
+        Err(_) if stream => {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            return respond(StatusCode::OK, headers, &changes, trail, |taps| {
+                Reply::committed(flight, telling, taps)
+            });
+        }
+        Err(patience) => {
+            let message = format!("no complete answer within {} s", patience.as_secs_f64());
+            Err(Fault::new(FaultKind::TimedOut, message))
+        }
     };
     match opened {
         Ok(mut opened) => {

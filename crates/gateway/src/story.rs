@@ -1,38 +1,35 @@
 //! Golden transcripts as pure functions: the code that serves calls, given the pieces of a story instead of sockets.
 //!
 //! Each story is played once as it stands and then with its bodies cut in every way of
-//! [`chunks::battery`](testkit::chunks::battery): what comes out must not depend on where a network cut them.
+//! [`chunks::battery`](testkit::chunks::battery), or in many ways if they are long: what comes out must not depend on
+//! where a network cut them.
 //! `UPDATE=1 cargo test -p gateway story` rewrites what the stories say came out. `server` plays the same files over
 //! real sockets.
 
-use std::collections::{HashMap, VecDeque};
+mod stage;
+
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use dialect::listing::Listed;
 use dialect::stream::Frame;
-use domain::{Fault, FaultKind, ModelName, ProviderName};
+use domain::{Fault, FaultKind};
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
-use jiff::Timestamp;
-use provider::{Abilities, Base};
 use testkit::chunks;
 use testkit::golden;
 use testkit::story::{self, Ending, Setup, Used};
 use testkit::transcript::{self, Exchange, Side, Transcript};
-use upstream::{Backoff, BodyError, BreakerSettings, Limits, OutBody, Outbound, Pool, PoolSettings, Target};
+use upstream::{BodyError, OutBody, Outbound};
 
 use crate::flight::{Beginning, Flight, Miss};
-use crate::instance::{BreakerScope, ListMode, Making, RetryPolicy, State, StatusMatch};
-use crate::inventory::filter::Filter;
-use crate::mask::Masks;
 use crate::pipeline::{self, Answer, AnyFlight, Departure};
 use crate::reply::{End, ReplyBody, Tap};
 use crate::trail::Trail;
-use crate::{Gateway, Inbound, Instance, Inventory, Settings, passthrough, settings, settings_for_tests};
+use crate::{Gateway, Inbound, passthrough};
 
 /// Bodies up to this long are cut at every place.
 const CUT_EVERYWHERE: usize = 400;
@@ -64,7 +61,7 @@ macro_rules! fronts {
 }
 
 fronts! {
-    chat chat_stream completions responses messages embeddings rerank scoring errors requests passthrough
+    chat chat_stream completions responses messages embeddings rerank scoring models errors requests passthrough
 }
 
 #[test]
@@ -150,7 +147,7 @@ impl<'a> Play<'a> {
     }
 
     async fn run(mut self, body: &[&[u8]], answers: &[Pieces<'_>]) -> Transcript {
-        let gateway = gateway(self.setup);
+        let gateway = stage::gateway(self.setup);
         let inbound = self.inbound(body);
         let mut trail = Trail::open(&gateway, &inbound);
         let mut allowed: &'static [http::Method] = &[];
@@ -397,83 +394,4 @@ fn head(side: &Side) -> (StatusCode, HeaderMap) {
 
 fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
-}
-
-/// A gateway as the story wants it, that never asks anybody.
-fn gateway(setup: &Setup) -> Arc<Gateway> {
-    let instances: Vec<_> = setup.provider.iter().map(|kind| Arc::new(instance(setup, kind))).collect();
-    let defaults = settings_for_tests();
-    let secrets =
-        [&setup.key, &setup.master_key].into_iter().flatten().map(|key| key.as_str().into()).collect();
-    Arc::new(Gateway {
-        settings: Settings {
-            master_key: setup.master_key.as_deref().map(Into::into),
-            ask_for_usage: setup.usage,
-            provider_member: setup.provider_member,
-            passthrough: settings::Passthrough {
-                types: setup.provider.iter().cloned().collect(),
-                rewrite_errors: setup.rewrite_errors,
-                ..defaults.passthrough.clone()
-            },
-            ..defaults
-        },
-        inventory: Inventory::new(instances),
-        pool: Pool::new(PoolSettings::default()),
-        metrics: crate::Metrics::default(),
-        masks: Masks::new(secrets),
-        closing: Arc::default(),
-        calls: crate::log::CallLog::default(),
-    })
-}
-
-fn instance(setup: &Setup, kind: &str) -> Instance {
-    let base =
-        Base::parse(&format!("http://upstream{}", setup.path)).expect("the story's path fits into a URL");
-    let instance = Instance::new(Making {
-        name: ProviderName::from(setup.name.as_str()),
-        spec: provider::find(kind).expect("the story's provider type exists"),
-        target: Target::parse(&base.origin).unwrap(),
-        base,
-        keys: setup.key.iter().map(|key| key.as_str().into()).collect(),
-        limits: Limits {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(600),
-            idle_pool: Duration::from_secs(4),
-        },
-        idle: Duration::from_secs(300),
-        retry: RetryPolicy {
-            retries: setup.retries,
-            statuses: [429, 502, 503, 504, 522, 524].map(StatusMatch::Exact).to_vec(),
-            backoff: Backoff {
-                initial: Duration::from_millis(1),
-                max: Duration::from_secs(30),
-                factor: 1.0,
-                jitter: 0.0,
-            },
-        },
-        breaker: BreakerSettings::default(),
-        breaker_scope: BreakerScope::Model,
-        failure_statuses: vec![crate::instance::StatusMatch::Class(5)],
-        slow_call: None,
-        total: None,
-        headers: Vec::new(),
-        configured: Vec::new(),
-        mode: ListMode::Fallback,
-        filter: Filter::default(),
-    });
-    let listed = |id: &String| (ModelName::from(id.as_str()), Arc::new(Listed::named(id)));
-    let posts = |path: &String| (path.clone(), vec!["POST".to_owned()]);
-    let routes = setup.routes.as_ref().map(|routes| routes.iter().map(posts).collect());
-    instance.update(State {
-        models: setup.models.iter().map(listed).collect::<HashMap<_, _>>(),
-        abilities: Abilities { version: None, routes },
-        heard: Some(Timestamp::now()),
-        stale_since: None,
-        error: None,
-    });
-    // it was asked just now, so nobody asks it again
-    let mut asked = instance.asked_for_news.try_lock().expect("nobody else has it yet");
-    *asked = Some(tokio::time::Instant::now());
-    drop(asked);
-    instance
 }

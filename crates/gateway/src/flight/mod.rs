@@ -4,6 +4,7 @@
 //! settled. Dropping it closes the connection, which is how a client that leaves stops the upstream.
 
 mod answer;
+mod hearing;
 
 pub(crate) use answer::{Beginning, media_type, read_refusal};
 pub mod outgoing;

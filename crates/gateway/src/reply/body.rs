@@ -246,11 +246,9 @@ impl Reply {
         let closing = &self.closing;
         let closed = self.closed.get_or_insert_with(|| Box::pin(closing.clone().notified_owned()));
         if closed.as_mut().poll(cx).is_ready() {
-            let fault =
-                Fault::new(FaultKind::Unavailable, "the gateway is shutting down").code("server_shutdown");
             match self.state {
-                State::Flying(_) => self.fail(fault),
-                _ => self.stop(Some(fault)),
+                State::Flying(_) => self.fail(shutting_down()),
+                _ => self.stop(Some(shutting_down())),
             }
             return true;
         }
@@ -292,6 +290,11 @@ impl Reply {
             }
         }
     }
+}
+
+/// What those are told who are not finished when the gateway can wait no longer.
+pub(crate) fn shutting_down() -> Fault {
+    Fault::new(FaultKind::Unavailable, "the gateway is shutting down").code("server_shutdown")
 }
 
 /// Reads what follows the last event of a whole reply, which should be nothing but its end, so that the connection can

@@ -12,6 +12,7 @@ use super::End;
 use super::speech::{Recital, Speech};
 
 /// An answer on its way through. What the client gets is appended to `out`, what taps are to see is shown to `tap`.
+#[expect(clippy::large_enum_variant, reason = "most replies that are relayed are streams")]
 pub enum Relay {
     /// Server-sent events in a dialect of ours.
     Events(Speech),

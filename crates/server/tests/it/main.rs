@@ -1,0 +1,35 @@
+//! The gateway's behaviour as clients and upstreams see it: the built binary between real sockets.
+//!
+//! [`gateway`] starts it, [`vllm`] plays the server behind it; every other module is one subject.
+
+mod gateway;
+mod vllm;
+
+mod accounting;
+mod breaker;
+mod disguised;
+mod edges;
+mod endings;
+mod envelope;
+mod fidelity;
+mod headers;
+mod identity;
+mod large;
+mod leaving;
+mod limits;
+mod load;
+mod models;
+mod operations;
+mod passthrough;
+mod passthrough_closed;
+mod refusals;
+mod rerank;
+mod retries;
+mod secrets;
+mod selectors;
+mod shapes;
+mod shutdown;
+mod silence;
+mod slow_clients;
+mod streams;
+mod unsupported;
