@@ -27,6 +27,15 @@ pub fn assert_or_update(path: impl AsRef<Path>, produced: &Transcript) {
     assert_text_or_update(path, &text);
 }
 
+/// Compares a transcript with its file and never rewrites it: for a second player of a story that another one writes.
+///
+/// # Panics
+/// When they differ, with the lines that do; when the file cannot be read.
+#[track_caller]
+pub fn assert_same(path: impl AsRef<Path>, produced: &Transcript) {
+    compare(path.as_ref(), &produced.to_string(), false);
+}
+
 /// Compares any text with its file, or rewrites the file with `UPDATE=1` set.
 ///
 /// # Panics

@@ -2,7 +2,8 @@
 //!
 //! - [`FakeUpstream`] plays a model server over a real socket and misbehaves as its [`Reply`] scripts say.
 //! - [`client`] is the other end: it sends exact bytes, sees exact bytes, and leaves at any moment.
-//! - [`Transcript`] is one call told in one text file; [`golden`] compares or rewrites it.
+//! - [`Transcript`] is one call told in one text file; [`golden`] compares or rewrites it, [`story`] says what its
+//!   setup means.
 //! - [`chunks`] cuts bytes in every way for "any chunking, same result".
 //! - [`skip`](fn@skip) says loudly what was not tested, [`wait`] and [`ports`] do what their names say.
 //!
@@ -20,6 +21,7 @@ pub mod response;
 pub mod script;
 pub mod skip;
 pub mod sse;
+pub mod story;
 pub mod transcript;
 pub mod upstream;
 pub mod wait;
