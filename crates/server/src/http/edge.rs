@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use gateway::ReplyBody;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -48,11 +49,18 @@ enum Phase {
 
 /// Where a connection is, shared by its socket and the bodies that pass.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Phases(Arc<AtomicU8>);
+pub(crate) struct Phases(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    phase: AtomicU8,
+    /// The connection, while it waits for no clock: the end of its reply starts one.
+    waits: AtomicWaker,
+}
 
 impl Phases {
     fn now(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Body,
@@ -61,7 +69,7 @@ impl Phases {
     }
 
     fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// A request's head is complete.
@@ -115,6 +123,7 @@ pub(crate) struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.phases.set(Phase::Idle);
+        self.phases.0.waits.wake();
     }
 }
 
@@ -177,6 +186,7 @@ impl<S> Edge<S> {
             Phase::Reply => (None, ""),
         };
         let Some(limit) = limit else {
+            self.phases.0.waits.register(cx.waker());
             self.waiting = None;
             return Poll::Pending;
         };
