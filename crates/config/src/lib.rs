@@ -1,7 +1,7 @@
 //! The configuration: typed structs with doc comments, and everything that follows from them.
 //!
 //! The structs of the section files are the only definition of a setting. Its path, its variables, its type, its
-//! default and its documentation are read from their JSON Schema ([`settings`]); loading ([`load`]) and every
+//! default and its documentation are read from their JSON Schema ([`settings`]); loading ([`load()`]) and every
 //! generated page ([`render`]) work from that list. To add a setting, add a field.
 
 mod cache;

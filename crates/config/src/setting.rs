@@ -1,4 +1,4 @@
-//! The list of settings, walked out of the JSON Schema of [`Config`](crate::Config).
+//! The list of settings, walked out of the JSON Schema of [`Config`].
 
 use std::fmt;
 use std::sync::LazyLock;
