@@ -1,4 +1,4 @@
-//! Errors: read from upstreams ([`read`]), written to clients ([`write`]).
+//! Errors: read from upstreams ([`mod@read`]), written to clients ([`mod@write`]).
 //!
 //! With `server::http`, the only place where HTTP status codes are chosen.
 
