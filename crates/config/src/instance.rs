@@ -119,6 +119,11 @@ impl Draft<'_> {
                 self.error(origin, &setting, problem, fix).nearest = nearest;
             }
         }
+        // what else is wrong with it is told in the same report
+        let address = self.leaves.get(&provider_path(name, "base_url")).and_then(|leaf| leaf.value.as_str());
+        if let Some(address) = address.map(str::to_owned) {
+            check_url(self, &format!("providers.{name}.base_url"), &address);
+        }
     }
 }
 
@@ -232,7 +237,10 @@ fn base_url(draft: &mut Draft<'_>, name: &str, provider: &Provider, kind: &Provi
 
 /// Reports what is wrong with an address, without showing what may be a credential in it.
 fn check_url(draft: &mut Draft<'_>, setting: &str, url: &str) {
-    let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let (lead, rest) = url.split_at_checked(scheme.len())?;
+        lead.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
     let Some(rest) = rest else {
         return draft.error_at(
             setting,

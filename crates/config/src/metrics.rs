@@ -28,13 +28,13 @@ impl Metrics {
     /// Cleans the path; one that belongs to the API falls back to the default, with a warning.
     pub(crate) fn settle(&mut self, draft: &mut Draft<'_>) {
         let cleaned = clean_path(&self.endpoint);
-        let taken = ["/v1", "/p"]
+        let taken = ["/v1", "/v2", "/p", "/health", "/version"]
             .iter()
             .any(|root| cleaned.strip_prefix(root).is_some_and(|t| t.is_empty() || t.starts_with('/')));
         if taken || cleaned == "/" {
             let problem =
                 format!("`{cleaned}` belongs to the API; the metrics are served at /metrics instead");
-            draft.warn_at("metrics.endpoint", problem, "choose a path outside /v1 and /p");
+            draft.warn_at("metrics.endpoint", problem, "choose a path outside /v1, /v2, /p, /health and /version");
             self.endpoint = Metrics::default().endpoint;
         } else {
             self.endpoint = cleaned;

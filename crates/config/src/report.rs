@@ -140,7 +140,10 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
                 if plain(candidate) == plain_word { 0 } else { strsim::damerau_levenshtein(word, candidate) };
             (distance, candidate)
         })
-        .filter(|(distance, _)| *distance <= allowed)
+        // as many slips as letters are no likeness
+        .filter(|(distance, candidate)| {
+            !candidate.is_empty() && *distance <= allowed && *distance < word.chars().count()
+        })
         .min()
         .map(|(_, candidate)| candidate.to_owned())
 }

@@ -187,6 +187,12 @@ impl Server {
                 "write an address of this machine, such as 0.0.0.0 or 127.0.0.1",
             );
         }
+        if self.base_path.contains(['?', '#', '%'])
+            || self.base_path.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            let problem = format!("`{}` cannot be the beginning of a path", self.base_path);
+            draft.error_at("server.base_path", problem, "write a path such as /ai, without query, spaces or escapes");
+        }
         let blank = self.master_key.reveal();
         if !blank.is_empty() && blank.trim().is_empty() {
             draft.error_at("server.master_key", "the key is blank", "set a real key, or remove the setting");

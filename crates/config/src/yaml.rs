@@ -141,6 +141,8 @@ impl Reader<'_, '_> {
                     problem,
                     "choose a name of letters, digits, hyphens and dots",
                 );
+                // what else is wrong with it is told in the same report
+                self.shape(inner, &member.value, &inner_path);
                 continue;
             }
             let origin = self.origin(member.at);

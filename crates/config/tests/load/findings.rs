@@ -208,3 +208,38 @@ fn lists_of_origins_and_routes_are_checked() {
         "server.passthrough_control_routes.deny"
     );
 }
+
+#[test]
+fn a_provider_that_cannot_be_used_hides_nothing_that_is_wrong_with_it() {
+    let yaml = "\
+providers:
+  my engine:
+    bse_url: http://h
+    timeouts: {idle: soon}
+  other:
+    type: vlm
+    base_url: ftp://h
+x: 1
+";
+    let report = Place::new().yaml(yaml).report();
+    let settings: Vec<_> = report.findings.iter().map(|f| f.setting.as_str()).collect();
+    for wanted in [
+        "providers.my engine",
+        "providers.my engine.bse_url",
+        "providers.my engine.timeouts.idle",
+        "providers.other.type",
+        "providers.other.base_url",
+        "x",
+    ] {
+        assert!(settings.contains(&wanted), "{wanted} in {report}");
+    }
+    let x = report.findings.iter().find(|f| f.setting == "x").expect("it was just seen");
+    assert_eq!(x.nearest, None, "one letter is like nothing");
+}
+
+#[test]
+fn paths_that_nobody_could_ask_for_are_refused() {
+    assert_eq!(only(Place::new().yaml("server: {base_path: '/a?b'}")).setting, "server.base_path");
+    assert_eq!(only(Place::new().yaml("server: {base_path: '/a b'}")).setting, "server.base_path");
+    assert_eq!(only(Place::new().yaml("metrics: {endpoint: /health}")).severity, Severity::Warning);
+}
