@@ -38,8 +38,6 @@ pub struct Instance {
     pub breaker: Breaker,
     /// Which of its APIs to use, where it has several.
     pub api_mode: Option<String>,
-    /// Proxy for it alone.
-    pub proxy_url: Option<Secret>,
     /// Headers to add to every request.
     pub headers: Vec<(String, Secret)>,
 }
@@ -201,6 +199,17 @@ fn instance(
         );
     }
     check_headers(draft, name, provider);
+    if is_proxy(provider.proxy_url.reveal()) {
+        let problem = format!(
+            "outbound proxies are known, but not built in this version; `{name}` would be reached directly, so it is left out"
+        );
+        draft.warn(&place, &path("proxy_url"), problem, "remove `proxy_url` if it may be reached directly");
+        return None;
+    }
+    if !provider.api_mode.is_empty() {
+        let problem = "known, but not built in this version; it is ignored".to_owned();
+        draft.warn(&place, &path("api_mode"), problem, "remove it to be rid of this warning");
+    }
 
     let mut resilience = provider.resilience.clone();
     resilience.settle(&path("resilience"), draft);
@@ -216,7 +225,6 @@ fn instance(
         retry: resilience.retry,
         breaker: resilience.circuit_breaker,
         api_mode: Some(provider.api_mode.clone()).filter(|m| !m.is_empty()),
-        proxy_url: Some(provider.proxy_url.clone()).filter(|p| !p.is_empty()),
         headers: provider.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
     })
 }

@@ -34,7 +34,11 @@ impl Metrics {
         if taken || cleaned == "/" {
             let problem =
                 format!("`{cleaned}` belongs to the API; the metrics are served at /metrics instead");
-            draft.warn_at("metrics.endpoint", problem, "choose a path outside /v1, /v2, /p, /health and /version");
+            draft.warn_at(
+                "metrics.endpoint",
+                problem,
+                "choose a path outside /v1, /v2, /p, /health and /version",
+            );
             self.endpoint = Metrics::default().endpoint;
         } else {
             self.endpoint = cleaned;

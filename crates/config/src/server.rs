@@ -191,7 +191,11 @@ impl Server {
             || self.base_path.contains(|c: char| c.is_whitespace() || c.is_control())
         {
             let problem = format!("`{}` cannot be the beginning of a path", self.base_path);
-            draft.error_at("server.base_path", problem, "write a path such as /ai, without query, spaces or escapes");
+            draft.error_at(
+                "server.base_path",
+                problem,
+                "write a path such as /ai, without query, spaces or escapes",
+            );
         }
         let blank = self.master_key.reveal();
         if !blank.is_empty() && blank.trim().is_empty() {

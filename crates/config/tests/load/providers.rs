@@ -129,7 +129,7 @@ fn addresses_keys_and_headers_are_checked() {
     check("base_url: 'http://a/v1?key=x'", "a query");
     check("api_key: \"a\\nb\"", "cannot be sent in a header");
     check("proxy_url: 'ftp://a:1'", "not the address of a proxy");
-    check("proxy_url: 'socks5h://u:p@a:1080'", "");
+    check("proxy_url: 'socks5h://u:p@a:1080'", "it is left out");
     check("headers: {X-Team: search}", "");
     check("headers: {'X Team': search}", "not a header name");
     check("headers: {Host: evil}", "set by the gateway itself");
