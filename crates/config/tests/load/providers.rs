@@ -129,8 +129,18 @@ fn addresses_keys_and_headers_are_checked() {
     check("base_url: 'http://a/v1?key=x'", "a query");
     check("api_key: \"a\\nb\"", "cannot be sent in a header");
     check("proxy_url: 'ftp://a:1'", "not the address of a proxy");
-    check("proxy_url: 'socks5h://u:p@a:1080'", "it is left out");
     check("headers: {X-Team: search}", "");
     check("headers: {'X Team': search}", "not a header name");
     check("headers: {Host: evil}", "set by the gateway itself");
+}
+
+#[test]
+fn a_provider_behind_a_proxy_is_not_reached_directly() {
+    let loaded = Place::new()
+        .yaml("providers: {vllm: {base_url: 'http://a', proxy_url: 'socks5h://u:p@a:1080'}}")
+        .load()
+        .expect("a warning");
+    assert!(loaded.providers.is_empty());
+    assert_eq!(loaded.warnings.len(), 1);
+    assert!(loaded.warnings[0].problem.contains("left out") && !loaded.warnings[0].problem.contains("u:p"));
 }
