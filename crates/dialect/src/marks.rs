@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use domain::{Dialect, Fault, Usage};
+use domain::{Dialect, Fault, FaultKind, Usage};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
@@ -25,6 +25,8 @@ pub struct Marks {
     pub fault: Option<Fault>,
     /// The event that ends a reply of this dialect (`response.completed`, `message_stop`).
     pub terminal: bool,
+    /// The event that ends the reply says that it did not come to its end (`response.failed`).
+    pub unfinished: bool,
     /// The text `[DONE]`, which ends what OpenAI's streams say.
     pub done: bool,
     /// The chunk is there only to report usage: it has no choices.
@@ -37,26 +39,82 @@ pub struct Marks {
 
 /// Looks at one whole event.
 pub fn look(dialect: Dialect, event: &[u8]) -> Marks {
-    if event.first() == Some(&b':') && sse::read(event).data.is_none() {
-        return Marks::default();
-    }
     let mut marks = Marks { events: 1, ..Marks::default() };
-    if is_done(event) {
-        marks.done = true;
-        marks.events = 0;
+    if !is_framed(event) && !unusual(dialect, event, &mut marks) {
         return marks;
     }
-    match dialect {
-        Dialect::Chat | Dialect::Completions => chunk(event, &mut marks),
-        Dialect::Responses => responses(event, &mut marks),
-        Dialect::Messages => messages(event, &mut marks),
-        _ => foreign(event, &mut marks),
-    }
+    look_into(dialect, event, &mut marks);
     marks
 }
 
-fn is_done(event: &[u8]) -> bool {
-    event.strip_prefix(b"data:").is_some_and(|rest| rest.trim_ascii() == b"[DONE]")
+/// Looks at the beginning of an event that is too long to be seen whole: what it is, not whether it is in order.
+pub(crate) fn look_at_head(dialect: Dialect, head: &[u8]) -> Marks {
+    let mut marks = Marks { events: 1, ..Marks::default() };
+    look_into(dialect, head, &mut marks);
+    Marks { fault: None, ..marks }
+}
+
+fn look_into(dialect: Dialect, event: &[u8], marks: &mut Marks) {
+    match dialect {
+        Dialect::Chat | Dialect::Completions => chunk(event, marks),
+        Dialect::Responses => responses(event, marks),
+        Dialect::Messages => messages(event, marks),
+        _ => foreign(event, marks),
+    }
+}
+
+/// Whether an event is what nearly all are: perhaps a name, then one JSON object, as far as its first and last bytes
+/// show. Decides nothing alone, but is quick.
+fn is_framed(event: &[u8]) -> bool {
+    let line = match event.strip_prefix(b"event:") {
+        Some(rest) => &rest[memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)..],
+        None => event,
+    };
+    line.strip_prefix(b"data:").is_some_and(looks_like_an_object)
+}
+
+/// Whether bytes begin and end as a JSON object does.
+fn looks_like_an_object(data: &[u8]) -> bool {
+    let Some(inside) = data.trim_ascii().strip_prefix(b"{") else { return false };
+    inside.ends_with(b"}") && matches!(inside.trim_ascii_start().first(), Some(b'"' | b'}'))
+}
+
+/// Looks at an event that is not framed as most are. False if there is nothing more to see in it.
+fn unusual(dialect: Dialect, event: &[u8], marks: &mut Marks) -> bool {
+    let read = sse::read(event);
+    let Some(data) = &read.data else {
+        // llama.cpp's own field for a failure
+        marks.fault = sse::value(event, b"error").and_then(|error| fault::in_event(b"error", error));
+        marks.events = u32::from(marks.fault.is_some());
+        return false;
+    };
+    let data = data.trim_ascii();
+    if data == b"[DONE]" {
+        marks.done = true;
+        marks.events = 0;
+        return false;
+    }
+    if !dialect.streams() || looks_like_an_object(data) {
+        return true;
+    }
+    if data.is_empty() && read.name != b"error" {
+        marks.events = 0;
+    } else {
+        marks.fault = Some(broken());
+    }
+    false
+}
+
+/// The fault of an event that should be a JSON object and is not.
+fn broken() -> Fault {
+    let message = "failed to unmarshal response: an event of the stream is not a JSON object";
+    Fault::new(FaultKind::Broken, message).code("stream_incomplete")
+}
+
+/// The fault of an event whose data is not JSON, read to its end. Not for every event.
+pub(crate) fn syntax_fault(event: &[u8]) -> Option<Fault> {
+    let data = sse::read(event).data?;
+    serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_err().then(broken)
 }
 
 /// Whether a value other than `null` may follow one of the member names that `finder` looks for.
@@ -95,7 +153,15 @@ fn chunk(event: &[u8], marks: &mut Marks) {
     if error {
         marks.fault = fault::in_event(event.name, &data);
     }
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else { return };
+    let chunk = match serde_json::from_slice::<Chunk<'_>>(&data) {
+        Ok(chunk) => chunk,
+        Err(error) => {
+            if error.is_syntax() || error.is_eof() {
+                marks.fault = Some(broken());
+            }
+            return;
+        }
+    };
     marks.usage = chunk.usage.and_then(|raw| usage::read(raw.get().as_bytes()));
     marks.only_usage = marks.usage.is_some() && chunk.choices.as_ref().is_some_and(Vec::is_empty);
     let ended = |choice: &&Choice| choice.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
@@ -130,19 +196,25 @@ fn responses_name(event: &[u8]) -> &[u8] {
 }
 
 fn responses(event: &[u8], marks: &mut Marks) {
-    match responses_name(event) {
+    let name = responses_name(event);
+    match name {
         b"response.completed"
         | b"response.incomplete"
         | b"response.failed"
         | b"response.cancelled"
         | b"response.done" => {
+            let failed = name == b"response.failed";
             marks.terminal = true;
+            marks.unfinished = failed || name == b"response.cancelled";
             let event = sse::read(event);
-            let Some(data) = &event.data else { return };
-            let Ok(parsed) = serde_json::from_slice::<ResponsesEvent<'_>>(data) else { return };
-            let Some(response) = parsed.response else { return };
+            let response = event.data.as_deref().and_then(|data| {
+                serde_json::from_slice::<ResponsesEvent<'_>>(data).ok().and_then(|parsed| parsed.response)
+            });
+            let response = response.unwrap_or_default();
             marks.usage = response.usage.and_then(|raw| usage::read(raw.get().as_bytes()));
-            if let Some(error) = response.error.filter(|error| !error.is_null()) {
+            let error = response.error.filter(|error| !error.is_null());
+            if failed || error.is_some() {
+                let error = error.unwrap_or_else(|| serde_json::json!({ "message": "the response failed" }));
                 let wrapped = serde_json::json!({ "error": error });
                 marks.fault = fault::in_event(b"error", wrapped.to_string().as_bytes());
             }
@@ -275,6 +347,64 @@ mod tests {
             b"event: response.failed\ndata: {\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"x\"}}}\n\n",
         );
         assert!(failed.terminal && failed.fault.is_some());
+    }
+
+    #[test]
+    fn an_event_that_is_no_json_object_is_a_failure() {
+        let failed = |dialect, event: &str| {
+            let marks = look(dialect, event.as_bytes());
+            marks.fault.is_some_and(|f| {
+                f.kind == FaultKind::Broken && f.code.as_deref() == Some("stream_incomplete")
+            })
+        };
+        for dialect in [Dialect::Chat, Dialect::Completions, Dialect::Responses, Dialect::Messages] {
+            for event in [
+                "data: {not json}\n\n",
+                "data: boom\n\n",
+                "data: [1]\n\n",
+                "data: {\"a\":1\n\n",
+                "event: error\ndata:\n\n",
+                "event: x\nid: 1\ndata: null\n\n",
+            ] {
+                assert!(failed(dialect, event), "{dialect:?} {event}");
+            }
+            for event in [
+                "data: {\"a\":1}\n\n",
+                "data: {}\n\n",
+                "data:\n\n",
+                "id: 4\ndata: { \"a\": 1 }\nretry: 3\n\n",
+                "event: x\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\n",
+                "event: x\rdata: {\"a\":1}\r\r",
+                ": {\n\n",
+                "data: [DONE]\n\n",
+            ] {
+                assert!(!failed(dialect, event), "{dialect:?} {event}");
+            }
+        }
+        assert!(failed(Dialect::Chat, "data: {\"choices\":[{\"finish_reason\":\"stop\"}}\n\n"));
+        assert!(!failed(Dialect::Foreign, "data: boom\n\n"));
+    }
+
+    #[test]
+    fn llama_cpps_own_error_field_is_an_error() {
+        let marks = look(
+            Dialect::Chat,
+            b"error: {\"code\":503,\"message\":\"Loading model\",\"type\":\"unavailable_error\"}\n\n",
+        );
+        let fault = marks.fault.expect("an error");
+        assert_eq!((fault.kind, &*fault.message), (FaultKind::Refused(503), "Loading model"));
+    }
+
+    #[test]
+    fn a_response_that_failed_without_saying_why_failed_all_the_same() {
+        let marks =
+            look(Dialect::Responses, b"event: response.failed\ndata: {\"response\":{\"error\":null}}\n\n");
+        assert!(marks.terminal && marks.unfinished && marks.fault.is_some());
+        let marks = look(
+            Dialect::Responses,
+            b"event: response.incomplete\ndata: {\"response\":{\"error\":null}}\n\n",
+        );
+        assert!(marks.terminal && !marks.unfinished && marks.fault.is_none());
     }
 
     #[test]

@@ -1,23 +1,197 @@
 //! One whole JSON reply: whether it is an answer, and what it reports.
 
-use domain::{Dialect, Fault, FaultKind, Usage};
+mod as_stream;
 
-use crate::{Body, fault, usage};
+use bytes::Bytes;
+use domain::{Dialect, Fault, FaultKind, Operation, Usage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use as_stream::as_stream;
+
+use crate::{Body, fault, rerank, usage};
+
+/// What a reply answers, as far as that decides whether it is an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// What was asked.
+    pub operation: Operation,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// How many documents were to be sorted.
+    pub documents: usize,
+    /// There was something to answer: an empty list of vectors would be none.
+    pub something: bool,
+}
+
+/// What a member must be, told from its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Array,
+    Number,
+    Text,
+    /// A string or an array of them.
+    Texts,
+    /// Anything but `null`.
+    Value,
+}
+
+impl Kind {
+    fn fits(self, raw: &[u8]) -> bool {
+        let first = raw.first().copied().unwrap_or(b'n');
+        match self {
+            Kind::Array => first == b'[',
+            Kind::Number => first == b'-' || first.is_ascii_digit(),
+            Kind::Text => first == b'"',
+            Kind::Texts => matches!(first, b'"' | b'['),
+            Kind::Value => first != b'n',
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Array => "an array",
+            Kind::Number => "a number",
+            Kind::Text => "a string",
+            Kind::Texts => "a string or an array",
+            Kind::Value => "a value",
+        }
+    }
+}
+
+/// The members of which an answer has at least one. The first is the one that messages name.
+///
+/// vLLM's score route answers with `data`, SGLang's with `scores`; a text comes back from tokens as `prompt` (vLLM),
+/// `content` (llama.cpp) or `text` (SGLang, several at once as a list). What vLLM's IO processors put into `data` is
+/// theirs to decide.
+fn discriminators(operation: Operation, dialect: Dialect) -> &'static [(&'static str, Kind)] {
+    match (operation, dialect) {
+        (Operation::Generate, Dialect::Chat) | (Operation::Complete, _) => &[("choices", Kind::Array)],
+        (Operation::Generate, Dialect::Messages) => &[("content", Kind::Array)],
+        (Operation::Generate, Dialect::Responses) => &[("output", Kind::Array), ("status", Kind::Text)],
+        (Operation::CountTokens, _) => &[("input_tokens", Kind::Number)],
+        (Operation::Embed | Operation::Classify, _) => &[("data", Kind::Array)],
+        (Operation::Score, _) => &[("data", Kind::Array), ("scores", Kind::Array)],
+        (Operation::Pool, _) => &[("data", Kind::Value)],
+        (Operation::Tokenize, _) => &[("tokens", Kind::Array)],
+        (Operation::Detokenize, _) => {
+            &[("prompt", Kind::Text), ("content", Kind::Text), ("text", Kind::Texts)]
+        }
+        (Operation::Rerank, _) => &[("results", Kind::Array)],
+        _ => &[],
+    }
+}
+
+/// The names of the members of which an answer to this has at least one, for replies that are not read whole. None:
+/// anything may be an answer.
+pub fn expected(operation: Operation, dialect: Dialect) -> impl Iterator<Item = &'static str> + Clone {
+    discriminators(operation, dialect).iter().map(|(name, _)| *name)
+}
+
+/// Judges a reply that is too large to be read whole by the first bytes of its members, as `beginning` gives them.
+pub fn judge_large<'a>(
+    operation: Operation,
+    dialect: Dialect,
+    beginning: impl Fn(&str) -> Option<&'a [u8]>,
+) -> Result<(), Fault> {
+    let members = discriminators(operation, dialect);
+    one_of(members, &beginning)?;
+    let has_choices = members.first().is_some_and(|(name, _)| *name == "choices");
+    let empty = has_choices && beginning("choices").is_some_and(is_empty_array);
+    if empty { Err(no_choices()) } else { Ok(()) }
+}
 
 /// Judges the body of a successful, unstreamed reply.
 ///
-/// An error inside becomes the fault that it means; what is not a JSON object, or is a chat answer without a choice,
-/// is a broken upstream. (vLLM's pooling and tokenising replies are objects too.)
-pub fn judge(dialect: Dialect, body: &Body) -> Result<(), Fault> {
+/// An error inside becomes the fault that it means; what lacks the member that makes it an answer to what was asked, or
+/// has it in a wrong type, is a broken upstream.
+pub fn judge(asked: &Asked, body: &Body) -> Result<(), Fault> {
     if let Some(fault) = fault::in_reply(body.bytes()) {
         return Err(fault);
     }
-    let missing = |name: &str| {
-        let empty = |raw: &[u8]| raw == b"null" || raw.iter().all(|b| b"[] \r\n\t".contains(b));
-        body.raw(name).is_none_or(|raw| empty(&raw))
+    let raw = |name: &str| body.raw(name);
+    let members = discriminators(asked.operation, asked.dialect);
+    match (asked.operation, asked.dialect) {
+        (Operation::Rerank, _) => {
+            return rerank::read_reply(body.bytes(), asked.documents, rerank::ReplyShape::Rerank).map(drop);
+        }
+        (Operation::Generate, Dialect::Chat) | (Operation::Complete, _) => {
+            return choices(body.raw("choices"));
+        }
+        (Operation::Generate, Dialect::Messages)
+            if raw("type").is_some_and(|kind| !matches!(&kind[..], b"\"message\"" | b"null")) =>
+        {
+            return Err(unlike("`type` must be \"message\""));
+        }
+        (Operation::Embed, _) if asked.something && raw("data").is_some_and(|data| is_empty_array(&data)) => {
+            return Err(unlike("`data` is empty"));
+        }
+        // vLLM's own pooling reply, not that of an IO processor
+        (Operation::Pool, _) if !body.has("request_id") => {
+            return one_of(&[("data", Kind::Array)], raw);
+        }
+        _ => {}
+    }
+    one_of(members, raw)
+}
+
+/// Whether one of the members is there and what it must be.
+fn one_of<T: AsRef<[u8]>>(
+    members: &[(&'static str, Kind)],
+    beginning: impl Fn(&str) -> Option<T>,
+) -> Result<(), Fault> {
+    let Some((first, _)) = members.first() else { return Ok(()) };
+    let mut wrong = format!("`{first}` is missing");
+    for (name, kind) in members {
+        match beginning(name) {
+            Some(raw) if kind.fits(raw.as_ref()) => return Ok(()),
+            Some(_) => wrong = format!("`{name}` must be {}", kind.word()),
+            None => {}
+        }
+    }
+    Err(unlike(&wrong))
+}
+
+fn is_empty_array(raw: &[u8]) -> bool {
+    raw.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"]"))
+}
+
+fn unlike(what: &str) -> Fault {
+    Fault::new(FaultKind::Broken, format!("failed to unmarshal response: {what}"))
+}
+
+fn no_choices() -> Fault {
+    Fault::new(FaultKind::Broken, "provider returned no choices")
+}
+
+/// A choice says something by one of these.
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+fn choices(raw: Option<Bytes>) -> Result<(), Fault> {
+    let Some(raw) = raw.filter(|raw| &raw[..] != b"null" && !is_empty_array(raw)) else {
+        return Err(no_choices());
     };
-    if matches!(dialect, Dialect::Chat | Dialect::Completions) && missing("choices") {
-        return Err(Fault::new(FaultKind::Broken, "provider returned no choices"));
+    let choices: Vec<&RawValue> =
+        serde_json::from_slice(&raw).map_err(|_| unlike("`choices` must be an array"))?;
+    for (place, choice) in choices.into_iter().enumerate() {
+        // a list of three would do for a struct of three, says serde
+        if !choice.get().starts_with('{') {
+            return Err(unlike(&format!("`choices[{place}]` must be an object")));
+        }
+        let choice: Choice<'_> = serde_json::from_str(choice.get())
+            .map_err(|_| unlike(&format!("`choices[{place}]` has a member twice")))?;
+        let said = [(choice.message, '{'), (choice.delta, '{'), (choice.text, '"')];
+        if !said.into_iter().any(|(raw, first)| raw.is_some_and(|raw| raw.get().starts_with(first))) {
+            return Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`")));
+        }
     }
     Ok(())
 }
@@ -47,3 +221,6 @@ pub fn not_an_answer(body: &[u8]) -> Fault {
 pub fn usage(body: &Body) -> Option<Usage> {
     usage::read(&body.raw("usage")?)
 }
+
+#[cfg(test)]
+mod tests;

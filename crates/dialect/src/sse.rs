@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr2, memchr2_iter};
 
 /// The length of the first whole event in `bytes`, its blank line included. `from` is where to begin looking: what
 /// came before it is known to hold no end.
 ///
-/// Lines end in `\n` or `\r\n`, as every engine writes them; the bare `\r` that the standard also allows is not
-/// recognised.
+/// Lines end in `\n` or `\r\n`, as every engine writes them, or in the bare `\r` that the standard also allows. Two
+/// kinds in one blank line are only understood as `\n\r\n`.
 pub fn event_end(bytes: &[u8], from: usize) -> Option<usize> {
     // an end may straddle the place where the last look stopped: `\n` before it, `\r\n` or `\n` after it
     let from = from.saturating_sub(2);
-    for newline in memchr_iter(b'\n', &bytes[from..]).map(|at| at + from) {
+    for newline in memchr2_iter(b'\n', b'\r', &bytes[from..]).map(|at| at + from) {
         match bytes.get(newline + 1) {
+            Some(b'\r') if bytes[newline] == b'\r' => return Some(newline + 2),
+            _ if bytes[newline] == b'\r' => {}
             Some(b'\n') => return Some(newline + 2),
             Some(b'\r') if bytes.get(newline + 2) == Some(&b'\n') => return Some(newline + 3),
             _ => {}
@@ -37,12 +39,12 @@ pub fn read(event: &[u8]) -> Event<'_> {
     let mut found = Event::default();
     let mut rest = event;
     while !rest.is_empty() {
-        let (line, next) = match memchr(b'\n', rest) {
+        // the `\n` of `\r\n` makes one more line, an empty one that says nothing
+        let (line, next) = match memchr2(b'\n', b'\r', rest) {
             Some(at) => (&rest[..at], &rest[at + 1..]),
             None => (rest, &rest[rest.len()..]),
         };
         rest = next;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(value) = field(line, b"data") {
             found.data = Some(match found.data.take() {
                 None => Cow::Borrowed(value),
@@ -58,6 +60,11 @@ pub fn read(event: &[u8]) -> Event<'_> {
         }
     }
     found
+}
+
+/// The value of the first line with this field, for fields that are not the standard's.
+pub(crate) fn value<'a>(event: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    event.split(|byte| matches!(byte, b'\n' | b'\r')).find_map(|line| field(line, name))
 }
 
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -76,11 +83,18 @@ mod tests {
         assert_eq!(event_end(b"data: 1\n", 0), None);
         assert_eq!(event_end(b"data: 1\n\n", 8), Some(9));
         assert_eq!(event_end(b"data: 1\r\n\r\n", 10), Some(11));
+        assert_eq!(event_end(b"data: 1\r\rdata", 0), Some(9));
+        assert_eq!(event_end(b"event: a\rdata: 1\r", 0), None);
     }
 
     #[test]
     fn looking_again_from_where_the_last_look_stopped_finds_the_same_end() {
-        for text in [&b"event: a\ndata: 1\n\n"[..], b"data: x\r\ndata: y\r\n\r\n", b": comment\n\n"] {
+        for text in [
+            &b"event: a\ndata: 1\n\n"[..],
+            b"data: x\r\ndata: y\r\n\r\n",
+            b": comment\n\n",
+            b"event: a\rdata: 1\r\r",
+        ] {
             for split in 0..text.len() {
                 assert_eq!(event_end(&text[..split], 0), None, "{split}");
                 assert_eq!(event_end(text, split), Some(text.len()), "{split}");
@@ -95,5 +109,7 @@ mod tests {
         assert_eq!(event.data.as_deref(), Some(&b"{\"a\":1}"[..]));
         assert_eq!(read(b"data: a\ndata: b\n\n").data.as_deref(), Some(&b"a\nb"[..]));
         assert_eq!(read(b": keep-alive\n\n").data, None);
+        let event = read(b"event: message_stop\rdata: a\rdata: b\r\r");
+        assert_eq!((event.name, event.data.as_deref()), (&b"message_stop"[..], Some(&b"a\nb"[..])));
     }
 }

@@ -36,6 +36,7 @@ pub struct EventStream {
     finished: u32,
     events: u64,
     terminal: bool,
+    unfinished: bool,
     done: bool,
 }
 
@@ -53,6 +54,7 @@ impl EventStream {
             finished: 0,
             events: 0,
             terminal: false,
+            unfinished: false,
             done: false,
         }
     }
@@ -108,9 +110,9 @@ impl EventStream {
         let mut tail = BytesMut::with_capacity(TAIL * 2);
         tail.extend_from_slice(&rest[rest.len() - TAIL..]);
         // the head of the event says what it is; what it reports stands at its end
-        let seen = self.look(&rest[..TAIL]);
+        let seen = self.note(marks::look_at_head(self.dialect, &rest[..TAIL]));
         self.long = Some(tail);
-        out.push(Frame { raw: rest, marks: Marks { fault: None, ..seen } });
+        out.push(Frame { raw: rest, marks: seen });
     }
 
     /// Passes on what belongs to the long event, and gives back what follows it.
@@ -151,6 +153,14 @@ impl EventStream {
 
     fn look(&mut self, event: &[u8]) -> Marks {
         let mut seen = marks::look(self.dialect, event);
+        // the first event decides what the whole answer is, so that one is read to its end
+        if self.events == 0 && seen.events > 0 && seen.fault.is_none() && self.dialect.streams() {
+            seen.fault = marks::syntax_fault(event);
+        }
+        self.note(seen)
+    }
+
+    fn note(&mut self, mut seen: Marks) -> Marks {
         if let Some(now) = seen.usage {
             self.usage = Some(usage::later(self.usage, now));
             seen.usage = self.usage;
@@ -158,6 +168,7 @@ impl EventStream {
         self.events += u64::from(seen.events);
         self.finished += seen.finished;
         self.terminal |= seen.terminal;
+        self.unfinished |= seen.unfinished;
         self.done |= seen.done || (seen.terminal && self.dialect == Dialect::Messages);
         seen
     }
@@ -179,10 +190,12 @@ impl EventStream {
         self.done
     }
 
-    /// What must be added after a complete reply: the `[DONE]` that the upstream left out.
+    /// What must be added after a complete reply: the `[DONE]` that the upstream left out. A reply that failed in its own
+    /// words has none.
     pub fn missing_end(&self) -> Option<Bytes> {
         let says_done = matches!(self.dialect, Dialect::Chat | Dialect::Completions | Dialect::Responses);
-        (says_done && !self.done && self.complete()).then(|| Bytes::from_static(b"data: [DONE]\n\n"))
+        (says_done && !self.done && !self.unfinished && self.complete())
+            .then(|| Bytes::from_static(b"data: [DONE]\n\n"))
     }
 
     /// What the stream ended in the middle of: bytes of an event that never became whole.
@@ -288,6 +301,30 @@ mod tests {
         assert_eq!(stream.missing_end().as_deref(), Some(&b"data: [DONE]\n\n"[..]));
         let (_, _, stream) = run(&text[..before_done], &[], 2);
         assert!(!stream.complete(), "one of two choices finished");
+    }
+
+    #[test]
+    fn only_a_response_that_was_completed_gets_its_done() {
+        for (name, gets) in [
+            ("response.completed", true),
+            ("response.incomplete", true),
+            ("response.failed", false),
+            ("response.cancelled", false),
+        ] {
+            let mut stream = EventStream::new(Dialect::Responses, 1, false);
+            let event = format!("event: {name}\ndata: {{\"response\":{{}}}}\n\n");
+            stream.push(Bytes::from(event), &mut Vec::new());
+            assert!(stream.complete());
+            assert_eq!(stream.missing_end().is_some(), gets, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_event_is_read_to_its_end() {
+        let mut frames = Vec::new();
+        let mut stream = EventStream::new(Dialect::Chat, 1, false);
+        stream.push(Bytes::from_static(b"data: {\"choices\":[}\n\n"), &mut frames);
+        assert!(frames[0].marks.fault.is_some());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A request as far as we need to understand it.
 
+mod check;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,6 +16,8 @@ use serde::de::IgnoredAny;
 use crate::front::Route;
 use crate::inbound::{Inbound, InboundBody};
 use crate::{Gateway, Settings};
+pub(crate) use check::names_no_model;
+use check::{MISSING, check, given, wrong_type};
 
 /// What came with the request.
 pub enum Payload {
@@ -67,18 +71,36 @@ pub struct Call {
 pub struct Held(Option<(Arc<AtomicUsize>, usize)>);
 
 impl Held {
-    fn take(used: &Arc<AtomicUsize>, bytes: usize, limit: usize) -> Result<Held, Fault> {
-        let before = used.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held(Some((used.clone(), bytes)));
-        if before + bytes <= limit {
-            return Ok(held);
-        }
-        let mut fault =
-            Fault::new(FaultKind::Unavailable, "the gateway holds as many request bytes as it may");
-        fault.code = Some("request_memory_exhausted".into());
-        fault.retry_after = Some("1".into());
-        Err(fault)
+    /// Holds nothing yet.
+    fn of(used: &Arc<AtomicUsize>) -> Held {
+        Held(Some((used.clone(), 0)))
     }
+
+    /// Holds so many bytes at least, and at most `whole`: doubled, so that a body is not copied for each of its pieces.
+    /// Gives how many it holds.
+    fn grow(&mut self, needed: usize, whole: usize, limit: usize) -> Result<usize, Fault> {
+        let Some((used, held)) = &mut self.0 else { return Ok(needed) };
+        if needed <= *held {
+            return Ok(*held);
+        }
+        for wanted in [needed.max(held.saturating_mul(2)).min(whole), needed] {
+            let more = wanted.saturating_sub(*held);
+            if used.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= limit {
+                *held = wanted;
+                return Ok(wanted);
+            }
+            used.fetch_sub(more, Ordering::Relaxed);
+        }
+        Err(exhausted())
+    }
+}
+
+/// There is no memory for this body now.
+fn exhausted() -> Fault {
+    let message = "the gateway holds as many request bytes as it may";
+    let mut fault = Fault::new(FaultKind::Unavailable, message).code("request_memory_exhausted");
+    fault.retry_after = Some("1".into());
+    fault
 }
 
 impl Drop for Held {
@@ -134,52 +156,21 @@ pub(crate) fn rejected(reject: Reject) -> Fault {
 
 fn selector(body: &Body) -> Result<Selector, Fault> {
     let model = body.string("model").map_err(rejected)?;
-    // an object under this name is some upstream's own parameter, not our hint
-    let hint = body.raw("provider").is_some_and(|raw| raw.first() == Some(&b'"'));
-    let provider = if hint { body.string("provider").map_err(rejected)? } else { None };
-    Selector::parse(model.as_deref().unwrap_or_default(), provider.as_deref())
-        .ok_or_else(|| Fault::invalid("model is required").param("model").code("missing_required_parameter"))
-}
-
-/// The members without which no engine could answer, with the first byte that their value may have.
-fn check(operation: Operation, dialect: Dialect, body: &Body) -> Result<(), Fault> {
-    // what may stand for what: vLLM embeds conversations, and completes from embeddings
-    let required: &[(&[&str], &str, &str)] = match (operation, dialect) {
-        (Operation::Generate, Dialect::Chat) => &[(&["messages"], "[", "an array of messages")],
-        (Operation::Generate, Dialect::Responses) => &[(&["input", "prompt"], "", "a string or an array")],
-        (Operation::Generate, Dialect::Messages) => &[
-            (&["messages"], "[", "an array of messages"),
-            (&["max_tokens"], "0123456789", "a positive number"),
-        ],
-        (Operation::CountTokens, _) => &[(&["messages"], "[", "an array of messages")],
-        (Operation::Complete, _) => &[(&["prompt", "prompt_embeds"], "", "a text")],
-        (Operation::Embed, _) => &[(&["input", "messages"], "", "a text or a list of texts")],
-        _ => &[],
+    let provider = match body.raw("provider").as_deref().and_then(|raw| raw.first()) {
+        // an object under this name is some upstream's own parameter, not our hint
+        None | Some(b'{') => None,
+        Some(_) => body.string("provider").map_err(rejected)?,
     };
-    for (names, first, expected) in required {
-        let present = names
-            .iter()
-            .find_map(|name| body.raw(name).filter(|raw| &raw[..] != b"null").map(|raw| (name, raw)));
-        let Some((name, raw)) = present else {
-            return Err(Fault::invalid(format!("Missing required parameter: '{}'.", names[0]))
-                .param(names[0])
-                .code("missing_required_parameter"));
-        };
-        if !first.is_empty() && !raw.first().is_some_and(|byte| first.as_bytes().contains(byte)) {
-            return Err(Fault::invalid(format!("'{name}' must be {expected}"))
-                .param(*name)
-                .code("invalid_type"));
-        }
-    }
-    Ok(())
+    Selector::parse(model.as_deref().unwrap_or_default(), provider.as_deref())
+        .ok_or_else(|| Fault::invalid("model is required").param("model").code(MISSING))
 }
 
 fn asks_for_usage(body: &Body) -> Result<bool, Fault> {
-    let Some(raw) = body.raw("stream_options").filter(|raw| &raw[..] != b"null") else { return Ok(false) };
-    let wrong =
-        || Fault::invalid("'stream_options' must be an object").param("stream_options").code("invalid_type");
-    let options = Body::read(raw).map_err(|_| wrong())?;
-    Ok(options.bool("include_usage").map_err(rejected)?.unwrap_or(false))
+    let Some(raw) = given(body, "stream_options") else { return Ok(false) };
+    let options = Body::read(raw).map_err(|_| wrong_type("stream_options", "an object"))?;
+    let asks = options.bool("include_usage");
+    asks.map(Option::unwrap_or_default)
+        .map_err(|_| wrong_type("stream_options.include_usage", "true or false"))
 }
 
 /// How many choices a stream will finish: `n`, times the prompts of a text completion.
@@ -245,9 +236,14 @@ pub(crate) async fn read_whole(
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    let reserve = declared.map_or(16 << 10, |length| length as usize);
-    let used = &gateway.metrics.request_memory;
-    let mut held = Held::take(used, reserve, gateway.settings.memory_limit)?;
+    let (used, memory) = (&gateway.metrics.request_memory, gateway.settings.memory_limit);
+    let whole = declared.map_or(limit, |length| length as usize);
+    if used.load(Ordering::Relaxed) >= memory || declared.is_some_and(|length| length > memory as u64) {
+        // said before the client is asked to go on
+        return Err(exhausted());
+    }
+    // counted as it arrives: what was only announced takes no memory
+    let mut held = Held::of(used);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -257,20 +253,18 @@ pub(crate) async fn read_whole(
         if so_far + data.len() > limit {
             return Err(too_large(limit));
         }
+        let room = held.grow(so_far + data.len(), whole, memory)?;
         if so_far == 0 {
             first = data;
             continue;
         }
-        if rest.is_empty() {
-            rest.reserve(declared.map_or(2 * so_far, |length| (length as usize).max(so_far)));
-            rest.extend_from_slice(&first);
-            first = Bytes::new();
+        if rest.capacity() < so_far + data.len() {
+            rest.reserve(room.max(so_far + data.len()) - rest.len());
+        }
+        if !first.is_empty() {
+            rest.extend_from_slice(&std::mem::take(&mut first));
         }
         rest.extend_from_slice(&data);
-        if declared.is_none() && rest.len() > reserve {
-            drop(std::mem::take(&mut held));
-            held = Held::take(used, rest.len(), gateway.settings.memory_limit)?;
-        }
         if body.is_end_stream() {
             break;
         }
@@ -299,5 +293,28 @@ pub fn dialect_of(route: &Route) -> Option<Dialect> {
     match route.front {
         crate::front::Front::Call(_, dialect) => Some(dialect),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_grows_by_doubling_and_never_above_what_there_is() {
+        let used = Arc::new(AtomicUsize::new(0));
+        let (mut first, mut second) = (Held::of(&used), Held::of(&used));
+        assert_eq!(used.load(Ordering::Relaxed), 0, "what was not read is not held");
+        for (needed, held) in [(10, 10), (11, 20), (20, 20), (21, 40), (41, 70), (70, 70)] {
+            assert_eq!(first.grow(needed, 70, 100).expect("there is room"), held, "{needed}");
+            assert_eq!(used.load(Ordering::Relaxed), held);
+        }
+        assert_eq!(second.grow(20, 70, 100).expect("there is room"), 20);
+        assert_eq!(second.grow(25, 70, 100).expect("twice as much is too much"), 25);
+        let full = second.grow(31, 70, 100).expect_err("there is no room");
+        assert_eq!(full.code.as_deref(), Some("request_memory_exhausted"));
+        assert_eq!(used.load(Ordering::Relaxed), 95);
+        drop((first, second));
+        assert_eq!(used.load(Ordering::Relaxed), 0);
     }
 }

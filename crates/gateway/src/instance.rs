@@ -189,9 +189,13 @@ impl State {
 pub enum Learned {
     /// This path worked.
     Path(Arc<str>),
-    /// No path worked.
-    Unsupported,
+    /// No path worked, as of then.
+    Unsupported(Instant),
 }
+
+/// For so long a route that was missing is not asked for again: a proxy in front of an engine that restarts answers 404
+/// as well.
+const MISSING_FOR: Duration = Duration::from_secs(300);
 
 /// More than this many lessons are not kept.
 const LESSONS: usize = 4096;
@@ -272,7 +276,8 @@ impl Instance {
 
     /// What calls taught about an operation on a model.
     pub fn learned(&self, operation: Operation, dialect: Dialect, model: &ModelName) -> Option<Learned> {
-        self.learned.lock().get(&(operation, dialect, model.clone())).cloned()
+        let lesson = self.learned.lock().get(&(operation, dialect, model.clone())).cloned();
+        lesson.filter(|lesson| !matches!(lesson, Learned::Unsupported(at) if at.elapsed() > MISSING_FOR))
     }
 
     /// Remembers what a call taught.
@@ -285,6 +290,6 @@ impl Instance {
 
     /// Forgets what was found missing: a restarted engine may have it.
     pub fn forget_what_is_missing(&self) {
-        self.learned.lock().retain(|_, lesson| *lesson != Learned::Unsupported);
+        self.learned.lock().retain(|_, lesson| !matches!(lesson, Learned::Unsupported(_)));
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::time::Duration;
 
-use domain::{Blame, Usage};
+use domain::{Blame, FaultKind, Usage};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
 };
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -32,6 +32,19 @@ impl<T: std::fmt::Display> EncodeLabelValue for Name<T> {
     }
 }
 
+/// A status, or that there was none: nobody answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Answered(Option<u16>);
+
+impl std::fmt::Display for Answered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(status) => write!(f, "{status}"),
+            None => f.write_str("network_error"),
+        }
+    }
+}
+
 type Text = Name<&'static str>;
 type Provider = Name<domain::ProviderName>;
 type Model = Name<domain::ModelName>;
@@ -42,7 +55,7 @@ struct RequestLabels {
     provider_name: Provider,
     model: Model,
     endpoint: Text,
-    status_code: u32,
+    status_code: Name<Answered>,
     status_type: Text,
     stream: Text,
 }
@@ -227,13 +240,15 @@ impl Metrics {
         let (provider, provider_name) = (Name(route.instance.spec.name), Name(route.instance.name.clone()));
         let model = Name(route.model.clone());
         let failed = matches!(outcome.end, End::Failed(_));
+        let answered = !matches!(outcome.end, End::Failed(fault) if fault.upstream_status.is_none()
+            && matches!(fault.kind, FaultKind::Unreachable | FaultKind::TimedOut));
         self.requests
             .get_or_create(&RequestLabels {
                 provider: provider.clone(),
                 provider_name: provider_name.clone(),
                 model: model.clone(),
                 endpoint: endpoint.clone(),
-                status_code: u32::from(outcome.status),
+                status_code: Name(Answered(answered.then_some(outcome.status))),
                 status_type: Name(if failed || outcome.status >= 400 { "error" } else { "success" }),
                 stream: yes(outcome.stream),
             })
@@ -274,8 +289,13 @@ impl Metrics {
         }
     }
 
-    /// The page that Prometheus reads.
+    /// The page that Prometheus reads, in its own text format (0.0.4).
     pub fn page(&self, gateway: &Gateway) -> String {
+        plain(&self.openmetrics(gateway))
+    }
+
+    /// The page in OpenMetrics 1.0, for who asks for it.
+    pub fn openmetrics(&self, gateway: &Gateway) -> String {
         let mut page = String::new();
         let mut live = Registry::default();
         live.register_collector(Box::new(Live(Snapshot::of(gateway))));
@@ -287,6 +307,35 @@ impl Metrics {
         }
         page
     }
+}
+
+/// OpenMetrics in the words of Prometheus' older format: a counter is described under the name of its samples, and units
+/// and the end are not told.
+fn plain(openmetrics: &str) -> String {
+    let mut page = String::with_capacity(openmetrics.len());
+    let mut lines = openmetrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with("# UNIT") || line == "# EOF" {
+            continue;
+        }
+        let described = |line: &str, word| {
+            line.strip_prefix(word)
+                .and_then(|rest| rest.split_once(' '))
+                .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        };
+        let counts = |line: &str| line.starts_with("# TYPE ") && line.ends_with(" counter");
+        match (described(line, "# HELP "), described(line, "# TYPE ")) {
+            (Some((name, text)), _) if lines.peek().is_some_and(|next| counts(next)) => {
+                page.push_str(&format!("# HELP {name}_total {text}"));
+            }
+            (_, Some((name, kind))) if kind == "counter" => {
+                page.push_str(&format!("# TYPE {name}_total {kind}"))
+            }
+            _ => page.push_str(line),
+        }
+        page.push('\n');
+    }
+    page
 }
 
 /// What is not counted but looked up when somebody asks.
@@ -370,12 +419,18 @@ impl Collector for Live {
             &mut std::iter::once((Vec::new(), *request_memory)),
         )?;
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        let mut family = encoder.encode_descriptor(
-            "ferrovia_build",
-            "Which version this is",
-            None,
-            ConstCounter::new(1u64).metric_type(),
-        )?;
-        ConstCounter::new(1u64).encode(family.encode_family(&build)?)
+        gauge("ferrovia_build_info", "Which version this is", &mut std::iter::once((build, 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_describes_counters_under_the_name_of_their_samples() {
+        let openmetrics = "# HELP a Things.\n# TYPE a counter\na_total{x=\"1\"} 2\n# HELP b Time.\n# TYPE b histogram\n# UNIT b seconds\nb_sum 1.0\n# EOF\n";
+        let expect = "# HELP a_total Things.\n# TYPE a_total counter\na_total{x=\"1\"} 2\n# HELP b Time.\n# TYPE b histogram\nb_sum 1.0\n";
+        assert_eq!(plain(openmetrics), expect);
     }
 }

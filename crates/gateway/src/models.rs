@@ -14,7 +14,7 @@ use crate::trail::Progress;
 use crate::{Gateway, Instance, Inventory};
 
 /// The list, in the dialect of the client.
-pub fn list(gateway: &Gateway, dialect: Dialect, query: Option<&str>) -> Bytes {
+pub fn list(gateway: &Gateway, dialect: Dialect, query: Option<&str>) -> Result<Bytes, Fault> {
     let mut objects: BTreeMap<String, Value> = BTreeMap::new();
     if !gateway.settings.only_aliases {
         for instance in gateway.inventory.instances() {
@@ -28,10 +28,10 @@ pub fn list(gateway: &Gateway, dialect: Dialect, query: Option<&str>) -> Bytes {
     }
     let data: Vec<Value> = objects.into_values().collect();
     let list = match dialect {
-        Dialect::Messages => anthropic_list(&data, query),
+        Dialect::Messages => anthropic_list(&data, query)?,
         _ => json!({ "object": "list", "data": data }),
     };
-    list.to_string().into()
+    Ok(list.to_string().into())
 }
 
 /// One model. Bare ids are resolved as for a call.
@@ -120,12 +120,19 @@ fn anthropic(object: &Value) -> Value {
 }
 
 /// Anthropic's list, with its pages.
-fn anthropic_list(data: &[Value], query: Option<&str>) -> Value {
+fn anthropic_list(data: &[Value], query: Option<&str>) -> Result<Value, Fault> {
     let ask = |name: &str| {
         let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(n, _)| *n == name).find_map(|(_, value)| crate::front::decode(value))
     };
-    let limit = ask("limit").and_then(|n| n.parse().ok()).unwrap_or(20usize).clamp(1, 1000);
+    let limit: usize = match ask("limit") {
+        None => 20,
+        Some(written) => {
+            let wrong = || Fault::invalid("'limit' must be a whole number from 1 to 1000").param("limit");
+            written.parse().map_err(|_| wrong())?
+        }
+    };
+    let limit = limit.clamp(1, 1000);
     let place =
         |id: Option<String>| id.and_then(|id| data.iter().position(|model| model["id"] == id.as_str()));
     let (first, last) = match (place(ask("after_id")), place(ask("before_id"))) {
@@ -135,12 +142,12 @@ fn anthropic_list(data: &[Value], query: Option<&str>) -> Value {
     };
     let page: Vec<Value> = data[first..last].iter().map(anthropic).collect();
     let end = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
-    json!({
+    Ok(json!({
         "data": page,
         "has_more": last < data.len(),
         "first_id": end(page.first()),
         "last_id": end(page.last()),
-    })
+    }))
 }
 
 /// What `ferrovia models` and readiness look at: how many models there are.

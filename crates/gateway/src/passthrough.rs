@@ -157,8 +157,11 @@ impl Flight {
     /// Sends the request and relays the answer, whatever its status.
     pub async fn fly(mut self) -> Result<Opened, Fault> {
         self.progress.wait_begins();
-        let result = self.send().await;
+        let mut result = self.send().await;
         self.progress.wait_ends();
+        if let Err(fault) = &mut result {
+            self.gateway.masks.fault(fault);
+        }
         result
     }
 
@@ -179,10 +182,7 @@ impl Flight {
                     let fault = too_large.unwrap_or_else(|| unsent(&error));
                     let again = fault.retry != domain::Retry::Never && replayable && idempotent;
                     if !again || attempt >= instance.retry.retries {
-                        return Err(Fault {
-                            message: self.gateway.masks.text(fault.message.clone()),
-                            ..fault
-                        });
+                        return Err(fault);
                     }
                     attempt += 1;
                     tokio::time::sleep(instance.retry.backoff.delay(attempt)).await;
@@ -259,13 +259,14 @@ impl Flight {
         let json = crate::flight::media_type(head).ends_with("json")
             && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
         let mut fault = dialect::fault::refusal(status.as_u16(), &body);
-        fault.message = self.gateway.masks.text(fault.message);
         headers::keep_in(&mut fault, head);
+        self.gateway.masks.fault(&mut fault);
         if !(json || compressed) || self.gateway.settings.passthrough.rewrite_errors {
             return Err(fault);
         }
         let body = self.gateway.masks.bytes(&body).map_or(body, Bytes::from);
         let mut headers = headers::for_the_passthrough_client(head);
+        self.gateway.masks.head(&mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         let frames = vec![Frame { raw: body, marks: Marks::default() }];
         Ok(Beginning { status, headers, frames, relay: None, changes: Vec::new(), told: Some(fault) })

@@ -91,7 +91,7 @@ pub(crate) async fn answer(
     })?;
     trail.template(route.template, crate::call::dialect_of(&route));
     match route.front {
-        Front::Models => Ok(Answer::Own(models::list(gateway, trail.dialect(), inbound.head.uri.query()))),
+        Front::Models => models::list(gateway, trail.dialect(), inbound.head.uri.query()).map(Answer::Own),
         Front::Model(id) => Ok(Answer::Own(models::one(gateway, trail.dialect(), &id).await?)),
         Front::Unsupported(operation, id) => Err(not_built(gateway, inbound, operation, id).await),
         Front::Passthrough { provider, rest } => {
@@ -99,11 +99,11 @@ pub(crate) async fn answer(
             let call = passthrough::read(gateway, inbound).await?;
             trail.call(&call);
             trail.route(&passthrough::route(&way, &call));
-            let (stream, idle) = (call.stream, way.instance.idle);
+            let (stream, idle, total) = (call.stream, way.instance.idle, way.instance.total);
             let (gateway, progress, depth) = (gateway.clone(), trail.progress(), trail.depth());
             let flight =
                 AnyFlight::Passthrough(Box::new(passthrough::Flight { gateway, call, way, progress, depth }));
-            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle, total: None }))
+            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle, total }))
         }
         Front::Call(operation, dialect) => {
             let call = Call::read(gateway, inbound, operation, dialect).await?;
@@ -142,6 +142,8 @@ async fn not_built(
         let json = crate::flight::media_type(&inbound.head.headers).ends_with("json");
         if json {
             match Call::read(gateway, inbound, operation, Dialect::Vllm).await {
+                // without a model nobody can be named, which changes nothing about the route
+                Err(fault) if crate::call::names_no_model(&fault) => {}
                 Err(fault) => return fault,
                 Ok(call) => {
                     let selector = call.selector.as_ref().expect("a model call names a model");
@@ -194,9 +196,9 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
     let tells = gateway.settings.changes_header;
     let mut changes = if tells { changes } else { Vec::new() };
     let patience = match (relayed, stream) {
-        (true, _) => None,
+        (true, true) => None,
         (false, true) => Some(gateway.settings.keep_alive),
-        (false, false) => total,
+        (_, false) => total,
     };
     let waiting = async {
         match patience {
@@ -296,7 +298,8 @@ pub(crate) fn own(body: Bytes, mut trail: Trail) -> Response<ReplyBody> {
 }
 
 /// A refusal, in the client's dialect.
-pub(crate) fn refuse(fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
+pub(crate) fn refuse(mut fault: Fault, mut trail: Trail) -> Response<ReplyBody> {
+    trail.mask(&mut fault);
     let status = dialect::fault::status(&fault);
     trail.status(status.as_u16());
     let mut response =

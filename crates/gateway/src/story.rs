@@ -203,9 +203,8 @@ impl<'a> Play<'a> {
         };
         match opened {
             Ok((beginning, rest)) => self.tell(beginning, rest, changes, trail),
-            Err(fault) => {
-                let message = gateway.masks.text(fault.message.clone());
-                let fault = Fault { message, ..fault };
+            Err(mut fault) => {
+                gateway.masks.fault(&mut fault);
                 let end = End::Failed(fault.clone());
                 let used = trail.used(&end);
                 self.full(pipeline::refuse_sent(fault, &changes, trail), used, &end);

@@ -185,10 +185,20 @@ impl Trail {
         self.close(&End::Complete);
     }
 
+    /// Takes the secrets out of a fault: every refusal passes here on its way to the client.
+    pub(crate) fn mask(&self, fault: &mut Fault) {
+        self.gateway.masks.fault(fault);
+    }
+
     fn close(&mut self, end: &End) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        let mut end = end.clone();
+        if let End::Failed(fault) = &mut end {
+            self.mask(fault);
+        }
+        let end = &end;
         if let Some(labels) = self.in_flight.take() {
             self.gateway.metrics.arrived(&labels);
         }

@@ -70,7 +70,7 @@ impl Spec {
         self_hosted: false,
         auth: Auth::Bearer,
         request_id_header: Some("x-request-id"),
-        has: &[],
+        has: &[(Operation::Generate, Dialect::Chat)],
         open_ended: true,
         api_paths: None,
         keeps_written_v1: false,

@@ -90,6 +90,8 @@ pub fn status_named_in(code: Option<&str>, kind: Option<&str>) -> u16 {
     for word in [kind, code].into_iter().flatten() {
         match word {
             "BadRequestError" | "invalid_request_error" | "BadRequest" => return 400,
+            // codes of Responses objects that failed (platform.openai.com, "Response error")
+            "invalid_prompt" | "context_length_exceeded" => return 400,
             "AuthenticationError" | "authentication_error" => return 401,
             "PermissionDeniedError" | "permission_error" => return 403,
             "NotFoundError" | "not_found_error" | "model_not_found" => return 404,
@@ -102,10 +104,27 @@ pub fn status_named_in(code: Option<&str>, kind: Option<&str>) -> u16 {
     502
 }
 
+/// A message of more than this many bytes inside an error of more than a reply's judged beginning is shortened.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// Cuts a very long message of an upstream's down to what a person reads.
+pub fn shorten(message: &mut String) {
+    let whole = message.len();
+    if whole <= MESSAGE_LIMIT {
+        return;
+    }
+    message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
+    message.push_str(&format!("… ({whole} bytes in all)"));
+}
+
 /// Blame and retry of an upstream's status: 5xx and 429 are the upstream's state, other 4xx the caller's request.
 fn refused(status: u16, said: Said) -> Fault {
     let kind = if (400..600).contains(&status) { FaultKind::Refused(status) } else { FaultKind::Broken };
-    let mut fault = Fault::new(kind, said.message);
+    let message = match said.message.trim().is_empty() {
+        true => format!("the upstream reported an error {status} without a message"),
+        false => said.message,
+    };
+    let mut fault = Fault::new(kind, message);
     fault.blame =
         if status >= 500 || !(400..600).contains(&status) { Blame::Upstream } else { Blame::Caller };
     fault.retry =

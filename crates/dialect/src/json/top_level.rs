@@ -17,6 +17,9 @@ pub const MAX_VALUE: usize = 64 * 1024;
 /// and names of forty letters at most.
 const MAX_NAME: usize = 256;
 
+/// How much is kept of a value that is only noticed: enough to see what it is, and `null`, `[]` and `{}`.
+const MAX_BEGINNING: usize = 8;
+
 /// What a piece meant for the document. Offsets are into that piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -89,7 +92,7 @@ struct Slot {
 #[derive(Clone, Debug)]
 enum Value {
     Missing,
-    /// Being read, or only noticed.
+    /// Being read, or the beginning of one that is only noticed.
     Some(Vec<u8>),
     Whole(Bytes),
     TooLong,
@@ -276,6 +279,16 @@ impl TopLevel {
         value(&self.slots, name)
     }
 
+    /// The first bytes of a noticed member's value, as far as they have been seen: they tell its type, and whether it
+    /// is `null` or empty.
+    pub fn beginning(&self, name: &str) -> Option<&[u8]> {
+        let slot = self.slots.iter().find(|slot| slot.name == name && !slot.keep)?;
+        match &slot.value {
+            Value::Some(beginning) => Some(beginning),
+            _ => None,
+        }
+    }
+
     /// Whether the top level has had any member so far.
     pub fn has_members(&self) -> bool {
         self.any_member
@@ -301,16 +314,16 @@ impl TopLevel {
         self.capturing = self.slots.iter().position(|slot| is_name(&self.name, slot.name));
         if let Some(place) = self.capturing {
             self.slots[place].value = Value::Some(Vec::new());
-            if !self.slots[place].keep {
-                self.capturing = None;
-            }
         }
     }
 
     fn extend_value(&mut self, part: &[u8]) {
         let Some(slot) = self.capturing.map(|place| &mut self.slots[place]) else { return };
         if let Value::Some(value) = &mut slot.value {
-            if value.len() + part.len() > MAX_VALUE {
+            if !slot.keep {
+                let room = MAX_BEGINNING - value.len();
+                value.extend_from_slice(&part[..part.len().min(room)]);
+            } else if value.len() + part.len() > MAX_VALUE {
                 slot.value = Value::TooLong;
                 self.capturing = None;
             } else {
@@ -323,6 +336,9 @@ impl TopLevel {
         self.state = State::AfterValue;
         self.extend_value(part);
         let Some(slot) = self.capturing.take().map(|place| &mut self.slots[place]) else { return };
+        if !slot.keep {
+            return;
+        }
         if let Value::Some(value) = &mut slot.value {
             slot.value = Value::Whole(mem::take(value).into());
         }

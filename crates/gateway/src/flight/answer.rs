@@ -10,7 +10,7 @@ use dialect::edit::json_string;
 use dialect::marks::Marks;
 use dialect::stream::{EventStream, Frame};
 use dialect::{Body, Edit, reply, rerank};
-use domain::{Fault, FaultKind, Operation, Retry};
+use domain::{Dialect, Fault, FaultKind, Operation, Retry};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use provider::plan::{Plan, ReplyShape};
@@ -18,6 +18,7 @@ use upstream::{Answer, Incoming};
 
 use super::hearing::{Gathered, Heard, Hearing, JUDGED, says_something};
 use super::{Flight, Opened, broken_off};
+use crate::call::Payload;
 use crate::headers;
 use crate::reply::relay::{Relay, Watch};
 use crate::reply::speech::Speech;
@@ -25,11 +26,17 @@ use crate::reply::speech::Speech;
 /// The most that is read of a reply that must be rewritten.
 const REWRITTEN: usize = 64 << 20;
 
+/// The most that is read of a whole reply that must be told as a stream.
+const WHOLE: usize = 8 << 20;
+
 /// The most that is read of a refusal.
 const REFUSAL: usize = 64 << 10;
 
 /// The name of the change that adds the `provider` member.
 const PROVIDER: &str = "response.provider";
+
+/// The name of the change that tells a whole reply as a stream.
+const STREAM: &str = "response.stream";
 
 /// The media type of a head, in lower case and without parameters.
 pub(crate) fn media_type(head: &HeaderMap) -> String {
@@ -95,6 +102,36 @@ impl Beginning {
     }
 }
 
+/// The headers of a stream.
+fn stream_headers(headers: &mut HeaderMap, kind: HeaderValue) {
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// What a refusal says. A redirect is one: where it leads is told, as far as it is no secret, and never gone.
+pub(super) fn refusal(status: u16, head: &HeaderMap, body: &[u8]) -> Fault {
+    let mut fault = dialect::fault::refusal(status, body);
+    if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+        return fault;
+    }
+    let location = head.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let host = location.and_then(|location| {
+        let absolute =
+            if location.starts_with("//") { format!("http:{location}") } else { location.to_owned() };
+        absolute.parse::<http::Uri>().ok()?.host().map(str::to_owned)
+    });
+    let to = match (location, host) {
+        (_, Some(host)) => format!(" to {host}"),
+        (Some(_), None) => " to another path of its own".to_owned(),
+        (None, None) => String::new(),
+    };
+    fault.message = format!(
+        "the upstream answered {status}, a redirect{to}, which is not followed: correct its base URL"
+    );
+    fault
+}
+
 /// A body that we would have to unpack first, although we asked for it plain.
 fn refuse_compressed(head: &HeaderMap) -> Result<(), Fault> {
     match head.get(header::CONTENT_ENCODING) {
@@ -130,15 +167,20 @@ impl Flight {
         refuse_compressed(head)?;
         let kind = media_type(head);
         let packed = matches!(self.call.operation, Operation::Embed | Operation::Pool);
+        let (operation, dialect) = (self.call.operation, self.call.dialect);
+        let stream = || EventStream::new(dialect, self.call.choices, self.changed.hide_usage);
         let heard = match &*kind {
             "application/octet-stream" if packed => Heard::Nothing,
-            "text/event-stream" if self.call.stream => {
-                let stream = EventStream::new(self.call.dialect, self.call.choices, self.changed.hide_usage);
-                Heard::Stream(stream, Vec::new())
+            "text/event-stream" if self.call.stream => Heard::Stream(stream(), Vec::new()),
+            "text/plain" | "" if self.call.stream => Heard::Unlabelled(stream(), Gathered::up_to(JUDGED)),
+            "application/json"
+                if self.call.stream && matches!(dialect, Dialect::Chat | Dialect::Completions) =>
+            {
+                Heard::Whole(Gathered::up_to(WHOLE))
             }
             _ if self.call.stream => Heard::NoStream(Gathered::up_to(JUDGED)),
             _ if plan.reply == ReplyShape::Same => {
-                Heard::Reply(Gathered::up_to(JUDGED), self.changed.provider_member)
+                Heard::Reply(Gathered::up_to(JUDGED), (operation, dialect), self.changed.provider_member)
             }
             _ => Heard::Rerank(Gathered::up_to(REWRITTEN)),
         };
@@ -177,29 +219,42 @@ impl Flight {
             }
             Heard::Stream(stream, frames) => {
                 let frames = self.judge_stream(frames, head)?;
-                headers.insert(header::CONTENT_TYPE, spelled("text/event-stream"));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-                let (dialect, hide_usage) = (self.call.dialect, self.changed.hide_usage);
-                let masks = self.gateway.masks.clone();
-                let speech = Speech::new(stream, dialect, self.call.request_id.clone(), hide_usage, masks);
-                (frames, Some(Relay::Events(speech)))
+                stream_headers(&mut headers, spelled("text/event-stream"));
+                (frames, Some(self.speech(stream, self.changed.hide_usage)))
             }
-            Heard::NoStream(gathered) => return Err(self.no_stream(&gathered.bytes(), head)),
+            Heard::Whole(gathered) => {
+                let events = self.whole_as_stream(gathered, head)?;
+                stream_headers(&mut headers, spelled("text/event-stream"));
+                changes.push(STREAM);
+                // usage is always told to us; the client hears of it if it asked
+                let hide_usage = !self.call.asked_usage;
+                let mut stream = EventStream::new(self.call.dialect, self.call.choices, hide_usage);
+                let mut frames = Vec::new();
+                stream.push(events, &mut frames);
+                (frames, Some(self.speech(stream, hide_usage)))
+            }
+            // it turned out to be one or the other before it was judged
+            Heard::Unlabelled(_, gathered) | Heard::NoStream(gathered) => {
+                return Err(self.no_stream(&gathered.bytes(), head));
+            }
             Heard::Large(large) => {
                 headers.insert(header::CONTENT_TYPE, json);
-                if let Some(fault) = large.fault() {
-                    return Err(self.inside_a_success(fault, head));
-                }
+                let (pieces, recital) = large.judge().map_err(|fault| self.inside_a_success(fault, head))?;
                 changes.extend(self.changed.provider_member.map(|_| PROVIDER));
                 let frame = |raw| Frame { raw, marks: Marks::default() };
-                (large.pieces.into_iter().map(frame).collect(), Some(Relay::Large(large.recital)))
+                (pieces.into_iter().map(frame).collect(), Some(Relay::Large(recital)))
             }
-            Heard::Reply(gathered, _) => {
+            Heard::Reply(gathered, ..) => {
                 headers.insert(header::CONTENT_TYPE, json);
-                let body = self.understand(gathered.bytes(), head)?;
+                let bytes = gathered.bytes();
+                let body = Body::read(bytes.clone()).map_err(|_| reply::not_an_answer(&bytes))?;
+                reply::judge(&self.asked(), &body).map_err(|fault| self.inside_a_success(fault, head))?;
                 told = reply::told(self.call.dialect, &body);
-                (self.with_provider(&body, reply::usage(&body), &mut changes), None)
+                let mut frames = self.with_provider(&body, reply::usage(&body), &mut changes);
+                if told.is_some() {
+                    frames = self.without_secrets(frames);
+                }
+                (frames, None)
             }
             Heard::Rerank(gathered) => {
                 headers.insert(header::CONTENT_TYPE, json);
@@ -212,11 +267,51 @@ impl Flight {
     /// A stream is what its first event says.
     fn judge_stream(&self, frames: Vec<Frame>, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
         match frames.iter().find(|frame| says_something(frame)).map(|frame| &frame.marks) {
-            Some(marks) if marks.fault.is_some() && !marks.terminal => {
-                Err(self.inside_a_success(marks.fault.clone().expect("it was just seen"), head))
+            Some(Marks { fault: Some(fault), .. }) => {
+                let mut fault = fault.clone();
+                if fault.kind == FaultKind::Broken {
+                    // nothing was begun that could be incomplete
+                    fault.code = None;
+                }
+                Err(self.inside_a_success(fault, head))
             }
             Some(marks) if !marks.done => Ok(frames),
             _ => Err(Fault::new(FaultKind::Broken, "provider returned an empty stream").retry(Retry::Same)),
+        }
+    }
+
+    /// What retells a stream.
+    fn speech(&self, stream: EventStream, hide_usage: bool) -> Relay {
+        let (request_id, masks) = (self.call.request_id.clone(), self.gateway.masks.clone());
+        Relay::Events(Speech::new(stream, self.call.dialect, request_id, hide_usage, masks))
+    }
+
+    /// The events of a whole completion that came although a stream was asked for.
+    fn whole_as_stream(&self, gathered: Gathered, head: &HeaderMap) -> Result<Bytes, Fault> {
+        if gathered.is_too_long() {
+            let message = format!(
+                "provider returned a JSON reply of more than {WHOLE} bytes although a stream was asked for"
+            );
+            return Err(Fault::new(FaultKind::Broken, message));
+        }
+        let bytes = gathered.bytes();
+        let Ok(body) = Body::read(bytes.clone()) else { return Err(self.no_stream(&bytes, head)) };
+        reply::judge(&self.asked(), &body).map_err(|fault| self.inside_a_success(fault, head))?;
+        reply::as_stream(self.call.dialect, &body)
+    }
+
+    /// What the reply answers.
+    fn asked(&self) -> reply::Asked {
+        let input = match &self.call.payload {
+            Payload::Json(body) => body.raw("input"),
+            _ => None,
+        };
+        let nothing = |input: Bytes| input.iter().all(|byte| b"[] \r\n\t".contains(byte));
+        reply::Asked {
+            operation: self.call.operation,
+            dialect: self.call.dialect,
+            documents: self.call.rerank.as_ref().map_or(0, |request| request.documents.len()),
+            something: !input.is_some_and(nothing),
         }
     }
 
@@ -270,11 +365,22 @@ impl Flight {
         pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()
     }
 
-    /// Whether a whole body is an answer.
+    /// A reply that tells of a failure, without the secrets that the upstream repeats.
+    fn without_secrets(&self, mut frames: Vec<Frame>) -> Vec<Frame> {
+        let whole: Vec<u8> = frames.iter().flat_map(|frame| frame.raw.iter().copied()).collect();
+        let Some(masked) = self.gateway.masks.bytes(&whole) else { return frames };
+        frames.drain(1..);
+        frames.iter_mut().for_each(|frame| frame.raw = masked.clone().into());
+        frames
+    }
+
+    /// Whether a whole body is a JSON object, and no error.
     fn understand(&self, body: Bytes, head: &HeaderMap) -> Result<Body, Fault> {
         let body = Body::read(body.clone()).map_err(|_| reply::not_an_answer(&body))?;
-        reply::judge(self.call.dialect, &body).map_err(|fault| self.inside_a_success(fault, head))?;
-        Ok(body)
+        match dialect::fault::in_reply(body.bytes()) {
+            Some(fault) => Err(self.inside_a_success(fault, head)),
+            None => Ok(body),
+        }
     }
 
     /// A fault that a success status hid: retried as if its own status had come, with what the head says.

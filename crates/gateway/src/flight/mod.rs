@@ -82,7 +82,7 @@ impl Flight {
         };
         let learned = instance.learned(call.operation, call.dialect, &route.model);
         let path = match &learned {
-            Some(Learned::Unsupported) => {
+            Some(Learned::Unsupported(_)) => {
                 return Err(unsupported::by(instance, call.operation, call.dialect));
             }
             Some(Learned::Path(path)) => Some(&**path),
@@ -116,7 +116,7 @@ impl Flight {
         let mut result = self.try_plans().await;
         self.progress.wait_ends();
         if let Err(fault) = &mut result {
-            fault.message = self.gateway.masks.text(std::mem::take(&mut fault.message));
+            self.gateway.masks.fault(fault);
         }
         result
     }
@@ -162,7 +162,7 @@ impl Flight {
             }
         }
         pass.succeed();
-        instance.learn(operation, dialect, &self.route.model, Learned::Unsupported);
+        instance.learn(operation, dialect, &self.route.model, Learned::Unsupported(Instant::now()));
         Err(self.no_plan_worked())
     }
 
@@ -260,7 +260,7 @@ impl Flight {
 
     /// What a refusal means: no such route, or a fault.
     pub(crate) fn refused(&self, plan: &Plan, status: u16, head: &HeaderMap, body: &[u8]) -> Miss {
-        let mut fault = dialect::fault::refusal(status, body);
+        let mut fault = answer::refusal(status, head, body);
         fault.retry = self.retry(status, head);
         headers::keep_in(&mut fault, head);
         let no_route = matches!(status, 404 | 405 | 501) && !is_about_the_model(body);

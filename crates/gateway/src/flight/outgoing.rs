@@ -32,7 +32,8 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
         changed.edits.push(Edit::set("model", json_string(route.model.as_str())));
         changed.names.push("request.model");
     }
-    if call.selector.as_ref().is_some_and(|selector| selector.explicit) {
+    // a hint for us, be it an empty one; an object is some upstream's own parameter
+    if body.raw("provider").is_some_and(|raw| raw.first() != Some(&b'{')) {
         changed.edits.push(Edit::remove("provider"));
         changed.names.push("request.provider");
     }

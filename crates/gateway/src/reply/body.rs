@@ -164,9 +164,10 @@ impl Reply {
             return;
         };
         let end = relay.begin(opened.frames, &mut tap, &mut self.ready);
+        let cuts = !relay.tells_failures();
         self.state = State::Arriving(incoming, relay);
         match end {
-            Some(end) => self.finish(&end),
+            Some(end) => self.over(&end, cuts),
             None => self.stop_at_the_end(),
         }
     }
@@ -200,7 +201,7 @@ impl Reply {
 
     /// Ends a stream with an error event.
     fn fail(&mut self, mut fault: Fault) {
-        fault.message = self.masks.text(fault.message);
+        self.masks.fault(&mut fault);
         self.ready.push_back(dialect::fault::event(self.dialect, &fault, &self.request_id, 0));
         self.finish(&End::Failed(fault));
     }
@@ -236,7 +237,7 @@ impl Reply {
         if let End::Failed(fault) = end
             && cuts
         {
-            self.cut = Some(Cut(fault.message.clone()));
+            self.cut = Some(Cut(self.masks.text(fault.message.clone())));
         }
         self.finish(end);
     }

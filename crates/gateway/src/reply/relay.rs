@@ -12,7 +12,6 @@ use super::End;
 use super::speech::{Recital, Speech};
 
 /// An answer on its way through. What the client gets is appended to `out`, what taps are to see is shown to `tap`.
-#[expect(clippy::large_enum_variant, reason = "most replies that are relayed are streams")]
 pub enum Relay {
     /// Server-sent events in a dialect of ours.
     Events(Speech),
@@ -47,7 +46,13 @@ impl Relay {
             tap(&frame);
             out.push_back(frame.raw);
         }
-        None
+        match self {
+            Relay::Large(recital) if !recital.later.is_empty() => {
+                let later = std::mem::take(&mut recital.later);
+                self.hear(later, tap, out)
+            }
+            _ => None,
+        }
     }
 
     /// Takes the next piece. `Some` when the reply is over.

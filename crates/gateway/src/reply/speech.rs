@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use dialect::json::top_level::{Progress, TopLevel};
 use dialect::stream::{EventStream, Frame};
-use dialect::{fault, sse, usage};
-use domain::{Dialect, Fault, FaultKind};
+use dialect::{fault, reply, sse, usage};
+use domain::{Dialect, Fault, FaultKind, Operation};
 
 use super::End;
 use crate::mask::Masks;
 
 /// Members that only an answer has: an `error` beside one of them is part of the answer.
-const OF_AN_ANSWER: [&str; 6] = ["provider", "choices", "data", "results", "output", "content"];
+const OF_AN_ANSWER: [&str; 5] = ["choices", "data", "results", "output", "content"];
 
 /// A streamed reply, retold: hidden usage left out, an error put into the client's words, a missing end added.
 pub struct Speech {
@@ -63,13 +63,17 @@ impl Speech {
             tap(&frame);
             match frame.marks.fault {
                 // the dialect has its own word for a failed reply, and the upstream used it
-                Some(fault) if frame.marks.terminal => {
-                    let message = self.masks.text(fault.message);
-                    self.told = Some(Fault { message, ..fault });
+                Some(mut fault) if frame.marks.terminal => {
+                    self.masks.fault(&mut fault);
+                    self.told = Some(fault);
                     out.push_back(self.masks.bytes(&frame.raw).map_or(frame.raw, Bytes::from));
                     continue;
                 }
                 Some(fault) => return Some(self.fail(fault, out)),
+                // Responses and Messages have an end of their own, which must come first
+                None if frame.marks.done && !self.stream.complete() => {
+                    return Some(self.fail(incomplete(), out));
+                }
                 None => {}
             }
             self.passed += u64::from(frame.marks.events);
@@ -94,9 +98,7 @@ impl Speech {
             out.extend(self.stream.missing_end());
             return self.over();
         }
-        let fault = cut.unwrap_or_else(|| {
-            Fault::new(FaultKind::Broken, "the upstream's stream ended before the reply was complete")
-        });
+        let fault = cut.unwrap_or_else(incomplete);
         let fault = if fault.code.is_some() { fault } else { fault.code("stream_incomplete") };
         self.fail(fault, out)
     }
@@ -115,7 +117,7 @@ impl Speech {
 
     /// Tells the client of a failure: one error event, no finish, no `[DONE]`.
     fn fail(&mut self, mut fault: Fault, out: &mut VecDeque<Bytes>) -> End {
-        fault.message = self.masks.text(fault.message);
+        self.masks.fault(&mut fault);
         out.push_back(fault::event(self.dialect, &fault, &self.request_id, self.passed));
         End::Failed(fault)
     }
@@ -124,6 +126,12 @@ impl Speech {
     pub fn between_events(&self) -> bool {
         !self.stream.inside_an_event()
     }
+}
+
+/// The fault of a stream that ended too early.
+fn incomplete() -> Fault {
+    Fault::new(FaultKind::Broken, "the upstream's stream ended before the reply was complete")
+        .code("stream_incomplete")
 }
 
 /// The event in which a stream's bytes stopped, if nothing but its blank line is missing: an upstream may leave that out
@@ -137,21 +145,30 @@ pub(crate) fn last_event(stream: &mut EventStream) -> Option<Bytes> {
     whole.then(|| [&rest[..], ending].concat().into())
 }
 
-/// A large JSON reply, retold while it passes: a member added before its last brace, usage noticed.
+/// A large JSON reply, retold while it passes: a member added before its last brace, usage noticed. One that turns out
+/// to be no answer never gets its last brace.
 pub struct Recital {
     top: TopLevel,
+    /// What it answers.
+    asked: (Operation, Dialect),
     /// The member to add, name and value, unless the reply has it.
     member: Option<Bytes>,
+    /// Bytes that arrived while the reply was judged, and were not part of what it was judged by.
+    pub later: Bytes,
 }
 
 impl Recital {
     /// Retells a JSON object, adding the `provider` member if there is one to add.
-    pub fn new(provider: Option<&str>) -> Recital {
+    pub fn new(operation: Operation, dialect: Dialect, provider: Option<&str>) -> Recital {
         let member = provider.map(|kind| Bytes::from(format!("\"provider\":\"{kind}\"")));
-        Recital { top: TopLevel::new(&["usage", "error"], &OF_AN_ANSWER), member }
+        let expected = reply::expected(operation, dialect).filter(|name| !OF_AN_ANSWER.contains(name));
+        let noticed: Vec<_> = ["provider"].into_iter().chain(OF_AN_ANSWER).chain(expected).collect();
+        let top = TopLevel::new(&["usage", "error", "object"], &noticed);
+        Recital { top, asked: (operation, dialect), member, later: Bytes::new() }
     }
 
-    /// Takes the next bytes and gives what goes on. A reply that is no JSON object is a fault.
+    /// Takes the next bytes and gives what goes on. A reply that is no JSON object, or whose last brace shows that it was
+    /// no answer, is a fault.
     pub fn hear(&mut self, bytes: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), Fault> {
         match self.top.push(&bytes) {
             Progress::Broken => {
@@ -159,7 +176,8 @@ impl Recital {
             }
             Progress::Closes { at } => {
                 let member = self.member.take().filter(|_| !self.top.has("provider"));
-                out.push_back(bytes.slice(..at));
+                out.extend((at > 0).then(|| bytes.slice(..at)));
+                self.judge()?;
                 if let Some(member) = member {
                     if self.top.has_members() {
                         out.push_back(Bytes::from_static(b","));
@@ -179,12 +197,25 @@ impl Recital {
 
     /// Whether what has passed shows an error, finished or not, and nothing that an answer has.
     pub fn shows_an_error(&self) -> bool {
-        self.top.has("error") && !OF_AN_ANSWER[1..].iter().any(|name| self.top.has(name))
+        // `null`, `""` and `{}` are no errors
+        let empty = |error: &Bytes| !error.starts_with(b"{") && !error.starts_with(b"\"") || error.len() == 2;
+        let error = self.top.has("error") && !self.top.value("error").is_some_and(empty);
+        let object = self.top.value("object").is_some_and(|object| &object[..] == b"\"error\"");
+        let has = |name: &&str| self.top.beginning(name).is_some_and(|raw| !raw.starts_with(b"null"));
+        (error || object) && !OF_AN_ANSWER.iter().any(has)
     }
 
-    /// A member of interest, once it has passed to its end.
-    pub fn value(&self, name: &str) -> Option<&Bytes> {
-        self.top.value(name)
+    /// The whole reply has passed: whether it was an answer.
+    fn judge(&self) -> Result<(), Fault> {
+        if self.shows_an_error() {
+            let error = self.top.value("error").map(|error| [b"{\"error\":", &error[..], b"}"].concat());
+            let meant =
+                error.and_then(|error| fault::in_reply(&error)).map(|fault| fault::status(&fault).as_u16());
+            let meant = meant.map(|status| format!(" ({status})")).unwrap_or_default();
+            let message = format!("the upstream's reply turned out to be an error{meant}");
+            return Err(Fault::new(FaultKind::Broken, message));
+        }
+        reply::judge_large(self.asked.0, self.asked.1, |name| self.top.beginning(name))
     }
 
     /// The usage reported, if it has passed.
@@ -273,7 +304,28 @@ mod tests {
     fn a_response_that_failed_in_its_own_words_is_not_retold() {
         let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\",\"message\":\"x\"}}}\n\n";
         let (text, end) = tell(Dialect::Responses, false, &[failed]);
-        assert_eq!(text, format!("{failed}{DONE}"));
+        assert_eq!(text, failed);
+        assert!(matches!(end, End::Failed(_)));
+    }
+
+    #[test]
+    fn done_alone_does_not_end_a_dialect_that_has_its_own_end() {
+        for dialect in [Dialect::Responses, Dialect::Messages] {
+            let first = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\"}\n\n";
+            let (text, end) = tell(dialect, false, &[first, DONE]);
+            assert!(
+                text.starts_with(first) && text.contains("event: error") && !text.contains("[DONE]"),
+                "{text}"
+            );
+            assert!(matches!(end, End::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_no_object_ends_the_stream_once() {
+        let (text, end) = tell(Dialect::Chat, false, &[FIRST, "data: {not json}\n\n", LAST, DONE]);
+        assert!(text.starts_with(FIRST) && text.ends_with("\"code\":\"stream_incomplete\"}}\n\n"), "{text}");
+        assert!(!text.contains("not json") && text.matches("data:").count() == 2);
         assert!(matches!(end, End::Failed(_)));
     }
 
@@ -282,7 +334,7 @@ mod tests {
         let json = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2}} \n";
         let expect = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2},\"provider\":\"vllm\"} \n";
         for cut in 0..json.len() {
-            let mut recital = Recital::new(Some("vllm"));
+            let mut recital = Recital::new(Operation::Embed, Dialect::Embeddings, Some("vllm"));
             let mut out = VecDeque::new();
             for piece in [&json[..cut], &json[cut..]] {
                 recital.hear(Bytes::copy_from_slice(piece.as_bytes()), &mut out).expect("an object");
@@ -296,10 +348,32 @@ mod tests {
 
     #[test]
     fn a_large_reply_that_is_cut_off_is_no_success() {
-        let mut recital = Recital::new(None);
-        recital.hear(Bytes::from_static(b"{\"data\":[1,"), &mut VecDeque::new()).expect("so far");
-        assert!(recital.close().is_err());
-        let mut recital = Recital::new(None);
-        assert!(recital.hear(Bytes::from_static(b"<html>"), &mut VecDeque::new()).is_err());
+        let recital = || Recital::new(Operation::Embed, Dialect::Embeddings, None);
+        let mut cut = recital();
+        cut.hear(Bytes::from_static(b"{\"data\":[1,"), &mut VecDeque::new()).expect("so far");
+        assert!(cut.close().is_err());
+        assert!(recital().hear(Bytes::from_static(b"<html>"), &mut VecDeque::new()).is_err());
+    }
+
+    #[test]
+    fn a_large_reply_that_turns_out_to_be_no_answer_never_gets_its_last_brace() {
+        for (operation, dialect, json) in [
+            (Operation::Embed, Dialect::Embeddings, "{\"id\":\"x\",\"error\":{\"message\":\"boom\"}}"),
+            (Operation::Embed, Dialect::Embeddings, "{\"id\":\"x\",\"data\":null,\"error\":\"boom\"}"),
+            (Operation::Generate, Dialect::Chat, "{\"id\":\"x\",\"object\":\"error\",\"message\":\"boom\"}"),
+            (Operation::Generate, Dialect::Chat, "{\"id\":\"x\",\"usage\":null}"),
+            (Operation::Generate, Dialect::Chat, "{\"id\":\"x\",\"choices\": [ ]}"),
+            (Operation::Tokenize, Dialect::Vllm, "{\"id\":\"x\",\"tokens\":null}"),
+        ] {
+            for cut in 0..json.len() {
+                let mut recital = Recital::new(operation, dialect, Some("vllm"));
+                let mut out = VecDeque::new();
+                let first = recital.hear(Bytes::from(json[..cut].to_owned()), &mut out);
+                let fault = first.and_then(|()| recital.hear(Bytes::from(json[cut..].to_owned()), &mut out));
+                assert_eq!(fault.expect_err(json).kind, FaultKind::Broken);
+                let text: Vec<u8> = out.iter().flat_map(|b| b.to_vec()).collect();
+                assert_eq!(String::from_utf8(text).expect("text"), json[..json.len() - 1], "{cut}");
+            }
+        }
     }
 }

@@ -97,7 +97,8 @@ async fn of_the_providers(loaded: &Loaded) -> anyhow::Result<(Vec<u8>, Vec<(Stri
 }
 
 fn list(gateway: &Arc<Gateway>) -> Vec<u8> {
-    gateway::models::list(gateway, Dialect::Chat, None).to_vec()
+    let list = gateway::models::list(gateway, Dialect::Chat, None);
+    list.expect("without a query there is nothing to refuse").to_vec()
 }
 
 fn say(list: &Value, everybody_answered: bool) -> anyhow::Result<()> {

@@ -115,17 +115,15 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         base_path: server.base_path.trim_end_matches('/').to_owned(),
         cors: Cors::new(&server.cors_allowed_origins),
         metrics: loaded.config.metrics.enabled.then(|| loaded.config.metrics.endpoint.clone()),
+        max_head: usize::try_from(server.max_header_size).unwrap_or(usize::MAX),
         draining: AtomicBool::new(false),
     });
     let unless_zero = |d: std::time::Duration| (!d.is_zero()).then_some(d);
-    let edges = listen::Edges {
-        patience: Patience {
-            head: unless_zero(server.header_timeout),
-            body: unless_zero(server.body_idle_timeout),
-            idle: unless_zero(server.idle_timeout),
-            write: unless_zero(server.stream_stall_timeout),
-        },
-        max_head: usize::try_from(server.max_header_size).unwrap_or(64 << 10),
+    let patience = Patience {
+        head: unless_zero(server.header_timeout),
+        body: unless_zero(server.body_idle_timeout),
+        idle: unless_zero(server.idle_timeout),
+        write: unless_zero(server.stream_stall_timeout),
     };
     let (drain, ending) = shutdown::pair();
     let log = telemetry::write_calls(&loaded.config.log, &gateway)?;
@@ -146,7 +144,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
             runtime.block_on(async move {
                 // asking providers goes on beside serving, and ends with it
                 let keeper = rhythm.map(|rhythm| tokio::spawn(refresh::keep_fresh(gateway, rhythm)));
-                if let Err(error) = listen::serve(listener, front, edges, drain.clone()).await {
+                if let Err(error) = listen::serve(listener, front, patience, drain.clone()).await {
                     tracing::error!(%error, "the listener failed");
                 }
                 if let Some(keeper) = keeper {

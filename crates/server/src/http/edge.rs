@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,9 +16,13 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use gateway::ReplyBody;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
+
+use super::linger::Lingering;
 
 /// How long a client may take for what. `None`: for ever.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +60,8 @@ struct Shared {
     phase: AtomicU8,
     /// The connection, while it waits for no clock: the end of its reply starts one.
     waits: AtomicWaker,
+    /// The present request's body was let go before its end.
+    unread: AtomicBool,
 }
 
 impl Phases {
@@ -72,10 +78,36 @@ impl Phases {
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// A request's head is complete.
-    pub(crate) fn request(&self, body: Incoming) -> Arriving {
-        self.set(if body.is_end_stream() { Phase::Reply } else { Phase::Body });
-        Arriving { body, phases: self.clone() }
+    /// A request's head is complete: its body, and what of it is let go before its end.
+    pub(crate) fn request(&self, body: Incoming) -> (Arriving, Leftover) {
+        let whole = body.is_end_stream();
+        self.set(if whole { Phase::Reply } else { Phase::Body });
+        self.0.unread.store(false, Ordering::Relaxed);
+        let (sender, leftover) = (!whole).then(oneshot::channel).unzip();
+        (Arriving { body: Some(body), phases: self.clone(), leftover: sender }, Leftover(leftover))
+    }
+
+    /// Reads what is left of a short body that was let go, so that another request can follow it. A client that waits
+    /// to be asked for it is not asked.
+    pub(crate) async fn finish(&self, leftover: Leftover, waits_to_be_asked: bool) {
+        let Some(mut body) = leftover.0.and_then(|mut leftover| leftover.try_recv().ok()) else { return };
+        if waits_to_be_asked || body.size_hint().upper().is_none_or(|length| length > SHORT) {
+            return;
+        }
+        let reading = async {
+            while let Some(piece) = body.frame().await {
+                piece?;
+            }
+            Ok::<(), hyper::Error>(())
+        };
+        if let Ok(Ok(())) = tokio::time::timeout(SOON, reading).await {
+            self.0.unread.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its body was let go before its end: nothing can follow it on this connection.
+    pub(crate) fn left_unread(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed)
     }
 
     /// Its reply is on its way.
@@ -84,10 +116,35 @@ impl Phases {
     }
 }
 
+/// A body of at most this many bytes is read although nobody needs it.
+const SHORT: u64 = 16 << 10;
+
+/// If it comes so soon.
+const SOON: Duration = Duration::from_millis(200);
+
+/// What was let go of a request's body before its end, once it is.
+pub(crate) struct Leftover(Option<oneshot::Receiver<Incoming>>);
+
 /// A request's body, which tells when it has arrived.
 pub(crate) struct Arriving {
-    body: Incoming,
+    /// There until it is let go.
+    body: Option<Incoming>,
     phases: Phases,
+    /// Where it goes if it is let go before its end. `None`: its end was seen.
+    leftover: Option<oneshot::Sender<Incoming>>,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let (Some(leftover), Some(body)) = (self.leftover.take(), self.body.take()) {
+            self.phases.0.unread.store(true, Ordering::Relaxed);
+            if self.phases.now() == Phase::Body {
+                self.phases.set(Phase::Reply);
+            }
+            // nobody waits for it where the reply has begun already
+            let _ = leftover.send(body);
+        }
+    }
 }
 
 impl Body for Arriving {
@@ -98,19 +155,21 @@ impl Body for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && self.body.is_end_stream()) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || (polled.is_ready() && body.is_end_stream()) {
+            self.leftover = None;
             self.phases.set(Phase::Reply);
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
@@ -158,6 +217,8 @@ pub(crate) struct Edge<S> {
     /// Since when the client takes nothing.
     stalled: Option<Instant>,
     write_timer: Option<Pin<Box<Sleep>>>,
+    /// What is still to come of a request that was answered before it had arrived.
+    lingering: Option<Lingering>,
 }
 
 impl<S> Edge<S> {
@@ -172,6 +233,7 @@ impl<S> Edge<S> {
             read_timer: None,
             stalled: None,
             write_timer: None,
+            lingering: None,
         };
         (edge, phases)
     }
@@ -258,7 +320,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(polled, cx)
@@ -283,7 +345,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let edge = &mut *self;
+        if edge.lingering.is_none() {
+            std::task::ready!(Pin::new(&mut edge.stream).poll_shutdown(cx))?;
+            // a body, or a head that was none
+            if !edge.phases.left_unread() && edge.phases.now() != Phase::Head {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        edge.lingering.get_or_insert_with(Lingering::begin).poll(&mut edge.stream, cx).map(Ok)
     }
 }
 
@@ -339,6 +409,30 @@ mod tests {
         let error = edge.write_all(&[0; 64]).await.expect_err("nobody reads");
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
         drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_an_early_answer_is_read_but_not_for_ever() {
+        // a client that sends on and never closes
+        let (mut client, server) = tokio::io::duplex(64);
+        let (mut edge, phases) = Edge::new(server, patience());
+        phases.0.unread.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let (closed, sent) = tokio::join!(edge.shutdown(), client.write_all(&[0; 100_000]));
+        closed.expect("the socket can be closed");
+        sent.expect("every byte is taken");
+        assert_eq!(began.elapsed(), Duration::from_secs(2));
+        // one that closes is not waited for, nor is one whose request was read
+        let (client, server) = tokio::io::duplex(64);
+        let (mut edge, phases) = Edge::new(server, patience());
+        phases.0.unread.store(true, Ordering::Relaxed);
+        drop(client);
+        let began = Instant::now();
+        edge.shutdown().await.expect("the socket can be closed");
+        let (_client, server) = tokio::io::duplex(64);
+        let (mut edge, _phases) = Edge::new(server, patience());
+        edge.shutdown().await.expect("the socket can be closed");
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

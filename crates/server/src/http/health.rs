@@ -2,18 +2,26 @@
 
 use std::sync::atomic::Ordering;
 
+use domain::{Fault, FaultKind};
 use gateway::ReplyBody;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use super::{Front, json as reply, reads};
+use super::{Front, json as reply, reads, refusal};
 
 /// The answer, if the request is for one of these.
-pub(super) fn answer(front: &Front, head: &http::request::Parts) -> Option<Response<ReplyBody>> {
-    if !reads(&head.method) {
-        return None;
+pub(super) fn answer(
+    front: &Front,
+    head: &http::request::Parts,
+    request_id: &str,
+) -> Option<Response<ReplyBody>> {
+    let path = head.uri.path();
+    let ours = matches!(path, "/health" | "/health/live" | "/health/ready" | "/version")
+        || front.metrics.as_deref() == Some(path);
+    if ours && !reads(&head.method) {
+        return Some(not_allowed(head, request_id));
     }
-    match head.uri.path() {
+    match path {
         "/health" | "/health/live" => Some(reply(StatusCode::OK, r#"{"status":"ok"}"#.into())),
         "/health/ready" => Some(ready(front)),
         "/version" => {
@@ -21,17 +29,30 @@ pub(super) fn answer(front: &Front, head: &http::request::Parts) -> Option<Respo
             Some(reply(StatusCode::OK, version.to_string().into()))
         }
         path if front.metrics.as_deref() == Some(path) => {
-            let mut response = Response::new(ReplyBody::from(bytes::Bytes::from(
-                front.gateway.metrics.page(&front.gateway),
-            )));
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            );
+            let accepted =
+                head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let gateway = &front.gateway;
+            let (page, kind) = if accepted.contains("application/openmetrics-text") {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                (gateway.metrics.openmetrics(gateway), kind)
+            } else {
+                (gateway.metrics.page(gateway), "text/plain; version=0.0.4; charset=utf-8")
+            };
+            let mut response = Response::new(ReplyBody::from(bytes::Bytes::from(page)));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
             Some(response)
         }
         _ => None,
     }
+}
+
+/// These can only be read.
+fn not_allowed(head: &http::request::Parts, request_id: &str) -> Response<ReplyBody> {
+    let message = format!("{} is not allowed on {}; allowed: GET, HEAD", head.method, head.uri.path());
+    let fault = Fault::new(FaultKind::MethodNotAllowed, message);
+    let mut response = refusal(head, &fault, request_id);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
 }
 
 /// Ready to serve: not about to end. Providers that do not answer make it `degraded`, which still serves.

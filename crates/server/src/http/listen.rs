@@ -21,14 +21,8 @@ const BACKLOG: i32 = 4096;
 /// After a failure to accept (no descriptors left), so long nothing is accepted.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// What a connection may do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Edges {
-    /// How long a client may take for what.
-    pub(crate) patience: Patience,
-    /// The largest head, in bytes.
-    pub(crate) max_head: usize,
-}
+/// A buffer for requests has room for so many bytes at least.
+const SMALLEST_BUFFER: usize = 64 << 10;
 
 /// Opens a listening socket. `share` lets several listeners have the same address, one for each core.
 pub(crate) fn open(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
@@ -53,7 +47,7 @@ pub(crate) fn open(address: SocketAddr, share: bool) -> io::Result<std::net::Tcp
 pub(crate) async fn serve(
     listener: std::net::TcpListener,
     front: Arc<Front>,
-    edges: Edges,
+    patience: Patience,
     drain: Drain,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
@@ -63,7 +57,7 @@ pub(crate) async fn serve(
             () = drain.begun() => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    tokio::spawn(connection(stream, peer, front.clone(), edges, drain.clone()));
+                    tokio::spawn(connection(stream, peer, front.clone(), patience, drain.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -75,14 +69,22 @@ pub(crate) async fn serve(
 }
 
 /// Serves one connection to its end. When the drain begins, the request under way is the last one.
-async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, edges: Edges, drain: Drain) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: Arc<Front>,
+    patience: Patience,
+    drain: Drain,
+) {
     // a token is a packet: waiting for more of them would hold it back
     let _ = stream.set_nodelay(true);
-    let (stream, phases) = Edge::new(stream, edges.patience);
-    let service = service_fn(move |request| answer(front.clone(), request, Some(peer), phases.clone()));
+    let (stream, phases) = Edge::new(stream, patience);
+    let shared = front.clone();
+    let service = service_fn(move |request| answer(shared.clone(), request, Some(peer), phases.clone()));
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(edges.max_head.max(8192))
+        // hyper's bound is not exact: a head is measured when it is here, and this one lies above
+        .max_buf_size(front.max_head.saturating_mul(2).max(SMALLEST_BUFFER))
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

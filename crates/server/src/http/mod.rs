@@ -5,6 +5,7 @@
 pub(crate) mod cors;
 pub(crate) mod edge;
 mod health;
+mod linger;
 pub(crate) mod listen;
 
 use std::convert::Infallible;
@@ -39,6 +40,8 @@ pub(crate) struct Front {
     pub(crate) cors: Cors,
     /// Where Prometheus asks, if it may.
     pub(crate) metrics: Option<String>,
+    /// The largest head of a request, in bytes.
+    pub(crate) max_head: usize,
     /// Set when the process is to end: readiness says so.
     pub(crate) draining: AtomicBool,
 }
@@ -53,19 +56,24 @@ pub(crate) async fn answer(
     let arrived = Instant::now();
     let (mut head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
+    let (body, leftover) = phases.request(body);
+    let waits_to_be_asked = head.headers.contains_key(header::EXPECT);
     if let Some(preflight) = front.cors.preflight(&head) {
         return Ok(preflight.map(|body| phases.reply(body)));
     }
     let request_id = request_id(&head.headers);
-    let stripped = strip(&front.base_path, &head.uri);
-    let body = phases
-        .request(body)
-        .map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>)
-        .boxed_unsync();
+    let ambiguous = framing(&head.headers);
+    let closes = ambiguous.is_err();
+    let stripped = ambiguous
+        .and_then(|()| measure(&head, front.max_head))
+        .and_then(|()| strip(&front.base_path, &head.uri));
+    let body =
+        body.map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
     let mut response = match stripped {
         Ok(uri) => {
             head.uri = uri;
-            if let Some(own) = health::answer(&front, &head) {
+            if let Some(own) = health::answer(&front, &head, &request_id) {
+                drop(body);
                 with_id(own, &request_id)
             } else {
                 let inbound = Inbound { head, body, peer, request_id, arrived };
@@ -77,7 +85,9 @@ pub(crate) async fn answer(
             gateway::pipeline::refused_before(&front.gateway, inbound, fault)
         }
     };
-    if front.draining.load(Ordering::Relaxed) {
+    phases.finish(leftover, waits_to_be_asked).await;
+    // what follows a body that nobody reads cannot be understood
+    if closes || phases.left_unread() || front.draining.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     front.cors.mark(&mut response, origin.as_ref());
@@ -93,13 +103,50 @@ async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody
     let answering = AssertUnwindSafe(gateway::serve(gateway.clone(), inbound));
     answering.catch_unwind().await.unwrap_or_else(|_| {
         let fault = Fault::new(FaultKind::Internal, "an unexpected error occurred");
-        let mut response =
-            json(dialect::fault::status(&fault), dialect::fault::body(dialect, &fault, &request_id));
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
-            response.headers_mut().insert("x-request-id", id);
-        }
-        response
+        let body = dialect::fault::body(dialect, &fault, &request_id);
+        with_id(json(dialect::fault::status(&fault), body), &request_id)
     })
+}
+
+/// A refusal of the server's own, in the client's dialect.
+fn refusal(head: &http::request::Parts, fault: &Fault, request_id: &str) -> Response<ReplyBody> {
+    let body = dialect::fault::body(Inbound::speaks(head), fault, request_id);
+    json(dialect::fault::status(fault), body)
+}
+
+/// Refuses a head that another server on the way may understand as another request. hyper refuses the rest: lengths that
+/// differ, and encodings that do not end in `chunked`; a length beside an encoding it does not count, and closes.
+fn framing(headers: &http::HeaderMap) -> Result<(), Fault> {
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(Fault::invalid("the header `host` stands twice; send it once").param("host"));
+    }
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = match (encodings.next(), encodings.next()) {
+        (None, _) => true,
+        (Some(only), None) => {
+            only.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(header::CONTENT_LENGTH)
+        }
+        _ => false,
+    };
+    if plain {
+        return Ok(());
+    }
+    let message =
+        "the only transfer-encoding that is understood is `chunked`, once and without a content-length";
+    Err(Fault::invalid(message).param("transfer-encoding"))
+}
+
+/// Refuses a head that is longer than it may be. Blanks around values are not counted: they are gone.
+fn measure(head: &http::request::Parts, limit: usize) -> Result<(), Fault> {
+    let line = head.method.as_str().len() + head.uri.to_string().len() + "  HTTP/1.1\r\n".len();
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    if line + fields.sum::<usize>() + "\r\n".len() <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "the request's head is larger than {limit} bytes (server.max_header_size); send fewer or shorter headers"
+    );
+    Err(Fault::new(FaultKind::Refused(431), message).code("request_header_fields_too_large"))
 }
 
 fn json(status: StatusCode, body: Bytes) -> Response<ReplyBody> {

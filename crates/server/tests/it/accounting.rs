@@ -67,7 +67,7 @@ async fn cached_and_reasoning_tokens_and_other_spellings_are_read() {
             (7, 2, 1),
         ),
     ] {
-        let reply = format!(r#"{{"choices":[{{}}],"output":[],"data":[],"usage":{usage}}}"#);
+        let reply = format!(r#"{{"choices":[{{"text":""}}],"output":[],"data":[{{}}],"usage":{usage}}}"#);
         upstream.on("POST", path).now(Reply::json(200, reply));
         let line = gateway.line_of(&gateway.post(path, ask).await).await;
         let seen = (&line["input_tokens"], &line["output_tokens"], &line["cached_tokens"]);

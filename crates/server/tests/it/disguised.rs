@@ -176,7 +176,7 @@ async fn an_error_member_of_an_answer_is_part_of_the_answer() {
         (
             "/v1/chat/completions",
             ASK,
-            r#"{"choices":[{"index":0}],"error":{"message":"a remark","code":500}}"#,
+            r#"{"choices":[{"index":0,"text":"x"}],"error":{"message":"a remark","code":500}}"#,
         ),
         (
             "/v1/responses",
@@ -188,7 +188,7 @@ async fn an_error_member_of_an_answer_is_part_of_the_answer() {
             r#"{"model":"tiny","input":"x"}"#,
             r#"{"object":"response","status":"failed","error":{"code":"server_error","message":"x"},"output":[]}"#,
         ),
-        ("/v1/embeddings", r#"{"model":"tiny","input":"x"}"#, r#"{"data":[],"error":{"message":"x"}}"#),
+        ("/v1/embeddings", r#"{"model":"tiny","input":"x"}"#, r#"{"data":[{}],"error":{"message":"x"}}"#),
     ] {
         upstream.on("POST", path).now(Reply::json(200, reply));
         let response = gateway.post(path, ask).await;
@@ -257,7 +257,7 @@ async fn a_stream_that_is_none_is_an_error_with_a_status() {
     for (path, ask, _, _) in DIALECTS {
         for (reply, status) in [
             (Reply::json(200, &refusal), 400),
-            (Reply::json(200, vllm::REPLY), 502),
+            (Reply::json(200, r#"{"object":"list"}"#), 502),
             (Reply::html(200, "<html>"), 502),
             (Reply::status(200), 502),
             (Reply::sse(), 502),
@@ -323,7 +323,7 @@ async fn refusals_keep_their_status_and_lose_their_odd_shapes() {
             Reply::status(302).header("location", "http://elsewhere"),
             502,
             "provider_error",
-            "the upstream answered 302 without a body",
+            "the upstream answered 302, a redirect to elsewhere, which is not followed: correct its base URL",
         ),
         (Reply::status(304), 502, "provider_error", "the upstream answered 304 without a body"),
     ] {

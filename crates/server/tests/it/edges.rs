@@ -85,7 +85,8 @@ async fn metrics_are_off_unless_wanted_and_need_no_key() {
     assert!(response.status == 200 && kind.contains("version="), "{response}");
     let page = response.text();
     for line in [
-        "# HELP gomodel_requests ",
+        "# HELP gomodel_requests_total ",
+        "# TYPE gomodel_requests_total counter",
         "ferrovia_tokens_total{provider_name=\"vllm\",model=\"tiny\",kind=\"input\",estimated=\"false\"} 10",
         "ferrovia_tokens_total{provider_name=\"vllm\",model=\"tiny\",kind=\"output\",estimated=\"false\"} 8",
         "ferrovia_provider_up{provider_name=\"vllm\"} 1",
@@ -242,4 +243,24 @@ async fn a_taken_port_is_said_and_ends_the_start() {
         .expect("the binary can be started");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains(&port) && said.contains("cannot listen"), "{said}");
+}
+
+#[tokio::test]
+async fn what_can_only_be_read_says_so() {
+    let gateway = TestGateway::setup()
+        .env("METRICS_ENABLED", "true")
+        .env("BASE_PATH", "/g")
+        .env("FERROVIA_MASTER_KEY", "sk-master")
+        .start()
+        .await;
+    for path in ["/g/health", "/g/health/live", "/g/health/ready", "/g/version", "/g/metrics"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let response = gateway.send(&Request::new(method, path).json("{}")).await;
+            assert_eq!(response.status, 405, "{method} {path}: {response}");
+            assert_eq!(response.header("allow"), Some("GET, HEAD"), "{method} {path}");
+            assert!(response.header("x-request-id").is_some(), "{response}");
+            assert_eq!(told(path, &response).kind, "invalid_request_error", "{response}");
+        }
+        assert_eq!(gateway.get(path).await.status, 200, "{path}");
+    }
 }

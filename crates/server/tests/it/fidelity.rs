@@ -107,7 +107,7 @@ async fn every_front_relays_what_it_does_not_know() {
 async fn the_provider_member_is_added_on_four_fronts_and_can_be_switched_off() {
     let upstream = vllm::talking().await;
     upstream.on("POST", "/v1/completions").then(Reply::json(200, r#"{"choices":[{"text":"x"}]}"#));
-    upstream.on("POST", "/v1/embeddings").then(Reply::json(200, r#"{"data":[]}"#));
+    upstream.on("POST", "/v1/embeddings").then(Reply::json(200, r#"{"data":[{}]}"#));
     upstream.on("POST", "/v1/responses").then(Reply::json(200, r#"{"object":"response","output":[]}"#));
     upstream.on("POST", "/v1/messages").then(Reply::json(200, r#"{"type":"message","content":[]}"#));
     upstream
@@ -143,7 +143,7 @@ async fn the_provider_member_is_added_on_four_fronts_and_can_be_switched_off() {
 #[tokio::test]
 async fn a_provider_member_of_the_upstreams_own_is_replaced_and_the_rest_stays() {
     let upstream = vllm::engine().await;
-    let reply = "{\"choices\":[{\"index\":0}],\n  \"provider\" : \"else\",  \"x\":1.50 }\n";
+    let reply = "{\"choices\":[{\"index\":0,\"text\":\"\"}],\n  \"provider\" : \"else\",  \"x\":1.50 }\n";
     upstream.on("POST", "/v1/chat/completions").then(Reply::json(200, reply));
     let gateway = TestGateway::before(&upstream).await;
     let response = gateway.post("/v1/chat/completions", ASK).await;

@@ -111,13 +111,122 @@ async fn request_bytes_in_memory_are_bounded_for_all_calls_together() {
 }
 
 #[tokio::test]
+async fn a_client_that_writes_everything_before_it_reads_gets_its_refusal() {
+    let upstream = vllm::talking().await;
+    let gateway =
+        TestGateway::setup().vllm("vllm", &upstream).env("FERROVIA_MASTER_KEY", "sk-master").start().await;
+    let large = filled(11 << 20);
+    for (path, key, status) in [
+        ("/v1/chat/completions", "sk-master", 413),
+        ("/v1/messages", "sk-master", 413),
+        ("/p/vllm/v1/chat/completions", "sk-master", 413),
+        ("/p/vllm/sleep", "wrong", 413),
+        ("/health", "sk-master", 405),
+    ] {
+        let request = Request::post(path).bearer(key).json(&large);
+        refused_early(&gateway, &request, status).await;
+    }
+    let chunked = Request::post("/v1/chat/completions").bearer("sk-master").json(&large).chunked(1 << 16);
+    refused_early(&gateway, &chunked, 413).await;
+    let allowed = filled(9 << 20);
+    for (path, key, status) in [
+        ("/v1/chat/completions", "wrong", 401),
+        ("/v1/nothing", "sk-master", 404),
+        ("/p/vllm/sleep", "sk-master", 403),
+        ("/p/groq/x", "sk-master", 400),
+    ] {
+        refused_early(&gateway, &Request::post(path).bearer(key).json(&allowed), status).await;
+    }
+    assert!(upstream.requests().iter().all(|request| request.method == "GET"), "nothing was sent");
+}
+
+/// Writes all of a request before it reads, as simple clients do.
+async fn refused_early(gateway: &TestGateway, request: &Request, status: u16) {
+    let mut client = gateway.connect().await;
+    let what = format!("{} {status}", String::from_utf8_lossy(&request.head_bytes("x")));
+    client.request(request).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let response = client.try_response().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (status, Some("close")),
+        "{what}: {response}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_is_not_asked_for() {
+    let upstream = vllm::talking().await;
+    let gateway =
+        TestGateway::setup().vllm("vllm", &upstream).env("FERROVIA_MASTER_KEY", "sk-master").start().await;
+    for (key, length, status) in [("wrong", 100, 401), ("sk-master", 11 << 20, 413)] {
+        let mut client = gateway.connect().await;
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.send(head).await.unwrap();
+        let answer = client.raw_to_blank_line().await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_were_only_announced_shut_nobody_out() {
+    let upstream = vllm::talking().await;
+    let gateway = TestGateway::setup()
+        .vllm("vllm", &upstream)
+        .env("FERROVIA_REQUEST_MEMORY_LIMIT", "1M")
+        .env("METRICS_ENABLED", "true")
+        .start()
+        .await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 900000\r\n\r\n";
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        let mut client = gateway.connect().await;
+        client.send(head).await.unwrap();
+        assert_eq!(client.raw_to_blank_line().await, "HTTP/1.1 100 Continue\r\n\r\n", "it is being read");
+        idle.push(client);
+    }
+    let page = gateway.metrics().await;
+    let held =
+        page.lines().find(|line| line.starts_with("ferrovia_request_memory_bytes")).unwrap_or_default();
+    assert!(held.ends_with(" 0"), "nothing has arrived: {held}");
+    let response = gateway.post("/v1/chat/completions", filled(600 << 10)).await;
+    assert_eq!(response.status, 200, "{response}");
+    let hopeless = gateway.post("/v1/chat/completions", filled(2 << 20)).await;
+    assert_eq!(hopeless.json()["error"]["code"], "request_memory_exhausted", "{hopeless}");
+}
+
+#[tokio::test]
 async fn heads_are_bounded() {
     let gateway = TestGateway::setup().start().await;
-    let ok = Request::get("/health").header("x-long", &"x".repeat(30_000));
-    assert_eq!(gateway.send(&ok).await.status, 200);
+    let of = |bytes: usize| {
+        let empty = Request::get("/health").header("x-long", "");
+        let rest = empty.head_bytes("x").len();
+        Request::get("/health").header("x-long", &"x".repeat(bytes - rest))
+    };
+    for (bytes, status) in [(30_000, 200), (64 << 10, 200), ((64 << 10) + 1, 431), (100_000, 431)] {
+        let mut client = gateway.connect().await;
+        client.send(of(bytes).head_bytes("x")).await.unwrap();
+        let response = client.response().await;
+        assert_eq!(response.status, status, "{bytes}: {response}");
+        if status == 431 {
+            let error = &response.json()["error"];
+            assert_eq!(error["code"], "request_header_fields_too_large", "{response}");
+            assert!(error["message"].as_str().is_some_and(|m| m.contains("65536 bytes")), "{response}");
+        }
+    }
+    // what is far above the limit is not read: the refusal comes from below, and arrives nevertheless
     let mut client = gateway.connect().await;
-    client.request(&Request::get("/health").header("x-long", &"x".repeat(200_000))).await.ok();
-    let answer = client.try_response().await;
-    assert!(answer.as_ref().map_or(true, |response| response.status == 431), "{answer:?}");
+    client.send(of(200_000).head_bytes("x")).await.unwrap();
+    assert_eq!(client.response().await.status, 431);
     assert_eq!(gateway.get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_smaller_limit_of_heads_is_the_limit() {
+    let gateway = TestGateway::setup().env("FERROVIA_MAX_HEADER_SIZE", "8K").start().await;
+    let long = |bytes| Request::get("/health").header("x-long", &"x".repeat(bytes));
+    assert_eq!(gateway.send(&long(8000)).await.status, 200);
+    assert_eq!(gateway.send(&long(8200)).await.status, 431);
 }

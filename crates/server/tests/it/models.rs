@@ -331,3 +331,22 @@ async fn a_model_list_that_is_nonsense_is_a_failure_of_that_instance_only() {
         assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("degraded")));
     }
 }
+
+#[tokio::test]
+async fn a_limit_that_is_no_number_is_refused() {
+    let upstream = vllm::engine().await;
+    let gateway = TestGateway::before(&upstream).await;
+    let list = |query: &str| {
+        testkit::Request::get(&format!("/v1/models?{query}")).header("anthropic-version", "2023-06-01")
+    };
+    for wrong in ["limit=abc", "limit=", "limit=-1", "limit=1.5"] {
+        let response = gateway.send(&list(wrong)).await;
+        assert_eq!(response.status, 400, "{wrong}: {response}");
+        assert!(
+            response.json()["error"]["message"].as_str().is_some_and(|m| m.contains("'limit'")),
+            "{response}"
+        );
+    }
+    assert_eq!(gateway.send(&list("limit=5000")).await.status, 200);
+    assert_eq!(gateway.get("/v1/models?limit=abc").await.status, 200, "OpenAI's list has no pages");
+}

@@ -17,11 +17,13 @@ async fn vllms_own_operations_find_their_route_and_remember_it() {
     ] {
         let body = format!("{{\"model\":\"tiny\",{needed}}}");
         let upstream = vllm::engine().await;
-        upstream.on("POST", second).then(Reply::json(200, r#"{"x":1}"#));
+        // an answer to each of them
+        let reply = r#"{"data":[],"tokens":[],"prompt":"","x":1}"#;
+        upstream.on("POST", second).then(Reply::json(200, reply));
         let gateway = TestGateway::before(&upstream).await;
         for _ in 0..2 {
             let response = gateway.post(front, &body).await;
-            assert_eq!((response.status, response.text().as_str()), (200, r#"{"x":1}"#), "{front}");
+            assert_eq!((response.status, response.text().as_str()), (200, reply), "{front}");
         }
         let paths: Vec<_> = upstream.requests()[PROBES..].iter().map(|r| r.path().to_owned()).collect();
         assert_eq!(paths, [first, second, second], "{front}");
@@ -34,9 +36,11 @@ async fn native_fronts_go_to_their_own_routes_with_the_model_renamed() {
     for route in
         ["/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v1/completions"]
     {
-        upstream
-            .on("POST", route)
-            .then(Reply::json(200, r#"{"choices":[{}],"usage":{"input_tokens":4,"output_tokens":2}}"#));
+        // an answer to each of them
+        upstream.on("POST", route).then(Reply::json(
+            200,
+            r#"{"choices":[{"text":""}],"output":[],"content":[],"data":[{}],"input_tokens":4,"usage":{"input_tokens":4,"output_tokens":2}}"#,
+        ));
     }
     let gateway = TestGateway::before(&upstream).await;
     for (path, body) in [

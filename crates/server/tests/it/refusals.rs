@@ -1,7 +1,7 @@
 //! Nonsense from a client: a clear 4xx that names the member at fault, and nothing sent upstream.
 
 use serde_json::{Value, json};
-use testkit::Request;
+use testkit::{Reply, Request};
 
 use crate::envelope::{speaks_anthropic, told};
 use crate::gateway::TestGateway;
@@ -80,6 +80,33 @@ const WRONG: &[(&str, &str, &str)] = &[
         r#"{"model":"tiny","messages":[],"stream":true,"stream_options":[]}"#,
         "stream_options",
     ),
+    (
+        "/v1/chat/completions",
+        r#"{"model":"tiny","messages":[],"stream":true,"stream_options":{"include_usage":1}}"#,
+        "stream_options.include_usage",
+    ),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[7,null]}"#, "messages"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[{"role":"user"},"hi"]}"#, "messages"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[[{"role":"user"}]]}"#, "messages"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[],"n":0}"#, "n"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[],"n":"2"}"#, "n"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[],"n":-1}"#, "n"),
+    ("/v1/chat/completions", r#"{"model":"tiny","messages":[],"n":1.5,"stream":true}"#, "n"),
+    ("/v1/completions", r#"{"model":"tiny","prompt":"x","n":0}"#, "n"),
+    ("/v1/completions", r#"{"model":"tiny","prompt":7}"#, "prompt"),
+    ("/v1/chat/completions", r#"{"model":"tiny","provider":7,"messages":[]}"#, "provider"),
+    ("/v1/chat/completions", r#"{"model":"tiny","provider":true,"messages":[]}"#, "provider"),
+    ("/v1/chat/completions", r#"{"model":"tiny","provider":["vllm"],"messages":[]}"#, "provider"),
+    ("/v1/responses", r#"{"model":"tiny","input":{"role":"user"}}"#, "input"),
+    ("/v1/responses", r#"{"model":"tiny","input":7}"#, "input"),
+    ("/v1/embeddings", r#"{"model":"tiny","input":{}}"#, "input"),
+    ("/v1/embeddings", r#"{"model":"tiny","input":7}"#, "input"),
+    ("/v1/embeddings", r#"{"model":"tiny","messages":"x"}"#, "messages"),
+    ("/v1/classify", r#"{"model":"tiny","input":true}"#, "input"),
+    ("/v1/pooling", r#"{"model":"tiny","input":7}"#, "input"),
+    ("/v1/tokenize", r#"{"model":"tiny","prompt":7}"#, "prompt"),
+    ("/v1/detokenize", r#"{"model":"tiny","tokens":"x"}"#, "tokens"),
+    ("/v1/messages", r#"{"model":"tiny","max_tokens":5,"messages":["hi"]}"#, "messages"),
     ("/v1/messages", r#"{"model":"tiny","max_tokens":"many","messages":[]}"#, "max_tokens"),
     ("/v1/messages", r#"{"model":"tiny","max_tokens":5,"messages":"hi"}"#, "messages"),
     // what is missing
@@ -91,6 +118,14 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("/v1/messages", r#"{"model":"tiny","max_tokens":5}"#, "messages"),
     ("/v1/messages", r#"{"model":"tiny","messages":[]}"#, "max_tokens"),
     ("/v1/messages/count_tokens", r#"{"model":"tiny"}"#, "messages"),
+    ("/v1/tokenize", r#"{"model":"tiny"}"#, "prompt"),
+    ("/v1/detokenize", r#"{"model":"tiny","prompt":"x"}"#, "tokens"),
+    ("/v1/classify", r#"{"model":"tiny"}"#, "input"),
+    ("/v1/pooling", r#"{"model":"tiny","input":null}"#, "input"),
+    ("/v1/score", r#"{"model":"tiny"}"#, "text_1"),
+    ("/v1/score", r#"{"model":"tiny","text_1":"a"}"#, "text_2"),
+    ("/v1/score", r#"{"model":"tiny","queries":"a"}"#, "documents"),
+    ("/v1/score", r#"{"model":"tiny","data_1":"a","text_2":"b"}"#, "data_2"),
     ("/v1/rerank", r#"{"model":"tiny","documents":["d"]}"#, "query"),
     ("/v1/rerank", r#"{"model":"tiny","query":" ","documents":["d"]}"#, "query"),
     ("/v1/rerank", r#"{"model":"tiny","query":"q"}"#, "documents"),
@@ -168,13 +203,66 @@ async fn what_an_engine_may_accept_is_not_refused() {
         r#"{"model":"tiny","messages":[]}"#,
         r#"{"model":"tiny","messages":[],"stream":null,"stream_options":null}"#,
         r#"{"model":"tiny","messages":[],"temperature":1e300,"unknown":{"model":1,"model":2}}"#,
-        r#"{"model":"tiny","messages":[7,null]}"#,
+        r#"{"model":"tiny","messages":[ {"role":7} , {} ],"n":3}"#,
+        r#"{"model":"tiny","messages":[],"n":null}"#,
         r#"{"model":"tiny","messages":[],"provider":{"order":["a"]}}"#,
     ] {
         let response = gateway.post("/v1/chat/completions", body).await;
         assert_eq!(response.status, 200, "{body}: {response}");
         assert_eq!(upstream.requests().pop().unwrap().text(), body);
     }
+    upstream.otherwise(Reply::json(200, r#"{"data":[{}],"tokens":[],"prompt":"","output":[]}"#));
+    for (path, members) in [
+        ("/v1/score", r#""text_1":"a","text_2":["b"]"#),
+        ("/v1/score", r#""queries":"a","documents":["b"]"#),
+        ("/v1/score", r#""queries":["a"],"items":["b"]"#),
+        ("/v1/score", r#""data_1":{"content":[]},"data_2":"b""#),
+        ("/v1/classify", r#""messages":[{"role":"user"}]"#),
+        ("/v1/pooling", r#""messages":[]"#),
+        ("/v1/pooling", r#""data":{"own":1},"task":"plugin""#),
+        ("/v1/tokenize", r#""messages":[]"#),
+        ("/v1/tokenize", r#""prompt":"x""#),
+        ("/v1/detokenize", r#""tokens":[]"#),
+        ("/v1/embeddings", r#""input":[[1,2],[3]]"#),
+        ("/v1/embeddings", r#""messages":[[{"role":"user"}]]"#),
+        ("/v1/responses", r#""input":[]"#),
+    ] {
+        let body = format!(r#"{{"model":"tiny",{members}}}"#);
+        let response = gateway.post(path, &body).await;
+        assert_eq!(upstream.requests().pop().unwrap().text(), body, "{path}: {response}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_mean_two_things_are_refused_and_the_connection_closed() {
+    let upstream = vllm::talking().await;
+    let gateway = TestGateway::before(&upstream).await;
+    for (fields, param) in [
+        ("host: a\r\nhost: b\r\ncontent-length: 2\r\n", "host"),
+        ("host: a\r\ntransfer-encoding: gzip, chunked\r\n", "transfer-encoding"),
+        ("host: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", "transfer-encoding"),
+    ] {
+        let mut client = gateway.connect().await;
+        let request = format!("POST /v1/chat/completions HTTP/1.1\r\n{fields}\r\n");
+        client.send(request).await.unwrap();
+        let response = client.response().await;
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (400, Some("close")),
+            "{fields}: {response}"
+        );
+        assert_eq!(told("/v1", &response).param.as_deref(), Some(param), "{response}");
+        client.half_close().await.unwrap();
+        client.wait_for_close().await;
+    }
+    // hyper does not count the length, and nothing can follow
+    let mut client = gateway.connect().await;
+    let both = "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    client.send(both).await.unwrap();
+    let response = client.response().await;
+    assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{response}");
+    client.wait_for_close().await;
+    assert_eq!(upstream.requests().len(), PROBES, "nothing went upstream");
 }
 
 #[tokio::test]

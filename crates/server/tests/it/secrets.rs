@@ -69,6 +69,70 @@ async fn no_key_is_ever_said_in_answers_or_logs() {
 }
 
 #[tokio::test]
+async fn no_field_of_a_refusal_says_a_key() {
+    let upstream = vllm::engine().await;
+    let gateway = TestGateway::setup().vllm("vllm", &upstream).key("vllm", KEY).no_retries().start().await;
+    let body = json!({"error": {"message": KEY, "type": KEY, "param": KEY, "code": KEY}}).to_string();
+    let escaped = body.replace("sk-up", "sk\\u002du\\u0070");
+    assert!(!escaped.contains(KEY));
+    let stream = Reply::sse().event(FIRST).event(&body);
+    for (path, ask, reply) in [
+        ("/v1/chat/completions", ASK, Reply::json(401, &body)),
+        ("/v1/chat/completions", ASK, Reply::json(200, &body)),
+        ("/v1/chat/completions", ASK_STREAM, Reply::sse().event(&body)),
+        ("/v1/chat/completions", ASK_STREAM, stream),
+        ("/v1/responses", r#"{"model":"tiny","input":"x"}"#, Reply::json(400, &escaped)),
+        ("/v1/messages", r#"{"model":"tiny","max_tokens":1,"messages":[]}"#, Reply::json(400, &body)),
+        ("/p/vllm/v1/chat/completions", ASK, Reply::json(401, &body)),
+        ("/p/vllm/v1/chat/completions", ASK, Reply::json(401, &escaped)),
+        ("/p/vllm/v1/chat/completions", ASK, Reply::text(401, &escaped)),
+    ] {
+        let mut told = reply.clone();
+        if ask != ASK_STREAM {
+            // the head of a stream has gone out before its failure
+            for name in ["x-request-id", "x-ratelimit-limit-requests", "retry-after", "x-own"] {
+                told = told.header(name, &format!("x {KEY}"));
+            }
+        }
+        upstream.on("POST", path.trim_start_matches("/p/vllm")).now(told);
+        let response = gateway.post(path, ask).await;
+        let text = response.to_string();
+        let read = text.replace("\\u002d", "-").replace("\\u0070", "p");
+        assert!(read.contains("***") && !read.contains(KEY), "{path} {reply:?}: {text}");
+        let line = gateway.line_of(&response).await.to_string();
+        assert!(line.contains("***") && !line.contains(KEY), "{path}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_not_searched_for_keys() {
+    let upstream = vllm::engine().await;
+    let reply = vllm::REPLY.replace("Hello", KEY);
+    upstream.otherwise(Reply::json(200, &reply).header("x-own", KEY));
+    let gateway = TestGateway::setup()
+        .vllm("vllm", &upstream)
+        .key("vllm", KEY)
+        .env("FERROVIA_PROVIDER_MEMBER", "false")
+        .start()
+        .await;
+    for path in ["/v1/chat/completions", "/p/vllm/v1/chat/completions"] {
+        assert_eq!(gateway.post(path, ASK).await.text(), reply, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_key_is_masked_where_it_stands_alone() {
+    let upstream = vllm::engine().await;
+    let said = vllm::error(401, "AuthenticationError", "bad key: mode (the model is unknown)");
+    upstream.on("POST", "/v1/chat/completions").then(Reply::json(401, said));
+    let gateway = TestGateway::setup().vllm("vllm", &upstream).key("vllm", "mode").start().await;
+    for path in ["/v1/chat/completions", "/p/vllm/v1/chat/completions"] {
+        let response = gateway.post(path, ASK).await;
+        assert_eq!(response.json()["error"]["message"], "bad key: *** (the model is unknown)", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_keys_of_two_instances_never_mix() {
     let (first, second) = (vllm::talking().await, vllm::talking().await);
     let gateway = TestGateway::setup()

@@ -69,6 +69,18 @@ async fn the_provider_member_is_authoritative_and_stays_here() {
         let received = upstream.requests().pop().expect("it was called").json();
         assert_eq!(received, json!({"model": sent, "messages": []}), "{model} at {provider}");
     }
+    for hint in [r#""""#, r#"" ""#, "null"] {
+        let body = format!(r#"{{"model":"m","provider":{hint},"messages":[]}}"#);
+        let response = gateway.post("/v1/chat/completions", body).await;
+        assert_eq!(response.status, 200, "{hint}: {response}");
+        assert_eq!(response.header("x-ferrovia-changes").map(|c| c.contains("request.provider")), Some(true));
+        let received = first.requests().pop().expect("it was called");
+        assert_eq!(
+            received.text(),
+            r#"{"model":"m","messages":[]}"#,
+            "{hint} says nothing, and goes nowhere"
+        );
+    }
     let nobody =
         gateway.post("/v1/chat/completions", r#"{"model":"m","provider":"groq","messages":[]}"#).await;
     assert_eq!(nobody.status, 400, "{nobody}");

@@ -92,7 +92,7 @@ async fn an_engine_that_learns_is_asked_again_after_a_refresh() {
         .await;
     let ask = r#"{"model":"tiny","input":"x"}"#;
     assert_eq!(gateway.post("/v1/embeddings", ask).await.status, 501);
-    upstream.on("POST", "/v1/embeddings").now(Reply::json(200, r#"{"data":[]}"#));
+    upstream.on("POST", "/v1/embeddings").now(Reply::json(200, r#"{"data":[{}]}"#));
     let seen = upstream.requests().len();
     upstream.wait_for_request(seen + PROBES + 1).await;
     assert_eq!(gateway.post("/v1/embeddings", ask).await.status, 200);
@@ -172,4 +172,19 @@ async fn routes_that_nothing_serves_yet_exist_and_say_so() {
         "{response}"
     );
     assert_eq!(upstream.requests().len(), 2 * PROBES, "nobody was asked but for news of an unknown model");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_yet_says_so_whether_a_model_is_named_or_not() {
+    let upstream = vllm::engine().await;
+    let gateway = TestGateway::before(&upstream).await;
+    for path in ["/v1/moderations", "/v1/images/generations", "/v1/images/edits", "/v1/audio/speech"] {
+        for body in [r#"{"input":"x"}"#, r#"{"model":"","input":"x"}"#, r#"{"model":"tiny","input":"x"}"#] {
+            let response = gateway.post(path, body).await;
+            assert_eq!(response.status, 501, "{path} {body}: {response}");
+            assert_eq!(told(path, &response).code.as_deref(), Some("unsupported_operation"), "{path} {body}");
+        }
+        assert_eq!(gateway.post(path, "{").await.status, 400, "{path}: what is no JSON is still none");
+    }
+    assert_eq!(upstream.requests().len(), PROBES);
 }

@@ -103,7 +103,7 @@ fn render(scrape: &str) -> String {
     }
     let mut page = String::from(
         "# Metrics reference\n\nGenerated from the metrics themselves; do not edit.\n\n\
-         `/metrics` shows them in the OpenMetrics text format, without a key (settings `metrics.enabled`, \
+         `/metrics` shows them in Prometheus' text format, or in OpenMetrics for who accepts it, without a key (settings `metrics.enabled`, \
          `metrics.endpoint`).\nThe samples of a counter end in `_total`, those of a histogram in `_bucket`, `_sum` and \
          `_count`.\n\n| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n",
     );
@@ -151,9 +151,12 @@ mod tests {
     fn every_metric_has_a_type_and_a_meaning() {
         let page = page().expect("a page");
         let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-        for metric in
-            ["gomodel_requests", "ferrovia_upstream_retries", "ferrovia_tokens", "ferrovia_provider_up"]
-        {
+        for metric in [
+            "gomodel_requests_total",
+            "ferrovia_upstream_retries_total",
+            "ferrovia_tokens_total",
+            "ferrovia_provider_up",
+        ] {
             assert!(rows.iter().any(|row| row.starts_with(&format!("| `{metric}` |"))), "{metric}: {page}");
         }
         for row in rows {
