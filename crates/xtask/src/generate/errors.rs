@@ -56,7 +56,7 @@ fn meaning(kind: FaultKind) -> &'static str {
 }
 
 /// The words for programs, in `error.code`.
-const CODES: [(&str, &str); 14] = [
+const CODES: [(&str, &str); 16] = [
     ("circuit_breaker_open", "The model failed too often and is left alone for a while."),
     (
         "control_route_denied",
@@ -66,6 +66,8 @@ const CODES: [(&str, &str); 14] = [
     ("missing_required_parameter", "A member is missing; `param` names it."),
     ("model_not_found", "No provider has this model; near names are in the message."),
     ("provider_unavailable", "The provider that the model names has not answered yet."),
+    ("request_header_fields_too_large", "The head is larger than `server.max_header_size`."),
+    ("request_memory_exhausted", "The gateway holds as many request bytes as it may; ask again in a moment."),
     ("request_timeout", "The request's body did not arrive in time."),
     ("request_too_large", "The body is larger than it may be."),
     ("response_incomplete", "The upstream's reply was cut off."),
@@ -143,7 +145,10 @@ fn examples(page: &mut String) -> anyhow::Result<()> {
 
 /// Sources that say what went wrong.
 fn sources(files: &[File]) -> impl Iterator<Item = &File> {
-    files.iter().filter(|file| file.kind() == "rs" && file.path.starts_with("crates/gateway/src/"))
+    let says = |file: &&File| {
+        ["crates/gateway/src/", "crates/server/src/http/"].iter().any(|place| file.path.starts_with(place))
+    };
+    files.iter().filter(|file| file.kind() == "rs").filter(says)
 }
 
 /// Codes that are given with `.code("…")`, outside of tests.
