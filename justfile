@@ -46,8 +46,12 @@ it-real: engines
     {{ ci }}/py/bin/python {{ engines }}/clients.py
     {{ engines }}/agents.py
 
-# What Ferrovia adds to a call, measured on the simulated engine
+# CPU, memory and latency beside nginx and HAProxy, as ratios in one run
 bench *arguments:
+    cargo xtask bench {{ arguments }}
+
+# What Ferrovia adds to a call, measured on the simulated engine
+latency *arguments:
     cargo build --profile dist
     {{ engines }}/latency.py {{ arguments }}
 

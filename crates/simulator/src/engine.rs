@@ -1,58 +1,88 @@
-//! The engine behind the routes: what it serves, what it counts, and one ticket per request under way.
+//! The engine behind the routes: what it serves, who is in its batch, what it has counted.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::metrics::{Finished, Metrics};
-use crate::pace::Pace;
-use crate::seen::{Ending, Entry, Ring};
+use crate::fault::Draws;
+use crate::metrics::{Metrics, State};
+use crate::pace::{Pace, Speed};
+use crate::scheduler::{Bounds, Scheduler};
+use crate::seen::Ring;
 use crate::settings::{Model, Settings, Tasks};
 
-/// One engine. Several replicas would be several of these.
+/// One engine. A fleet is several of these.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) settings: Settings,
     pub(crate) metrics: Mutex<Metrics>,
     pub(crate) ring: Mutex<Ring>,
-    /// How many requests are in the model, and how many were left by their clients.
-    running: Mutex<usize>,
+    pub(crate) scheduler: Mutex<Scheduler>,
+    models: Vec<Arc<Model>>,
+    /// LoRA adapters that were loaded since the start.
+    adapters: Mutex<Vec<Arc<Model>>>,
+    started: Instant,
+    /// How deep it sleeps, if it does.
+    asleep: Mutex<Option<u8>>,
+    paused: Mutex<bool>,
     aborted: watch::Sender<u64>,
+    /// How far the schedule of faults is.
+    pub(crate) draws: Draws,
 }
 
 impl Engine {
     pub(crate) fn new(settings: Settings) -> Self {
-        let capacity = settings.max_model_len as usize * 8;
-        let metrics = Metrics::new(settings.models.iter().map(|model| model.id.clone()), capacity);
+        let bounds = Bounds {
+            sequences: settings.max_num_seqs.max(1),
+            in_flight: settings.max_num_queued_reqs,
+            blocks: settings.kv_cache_blocks,
+            speed: speed(&settings),
+        };
+        let bases = settings.models.iter().filter(|model| model.parent.is_none());
         Engine {
-            metrics: Mutex::new(metrics),
+            metrics: Mutex::new(Metrics::new(bases.map(|model| model.id.clone()))),
             ring: Mutex::new(Ring::new(settings.remembered)),
-            running: Mutex::new(0),
+            scheduler: Mutex::new(Scheduler::new(bounds)),
+            models: settings.models.iter().cloned().map(Arc::new).collect(),
+            adapters: Mutex::new(Vec::new()),
+            started: Instant::now(),
+            asleep: Mutex::new(None),
+            paused: Mutex::new(false),
             aborted: watch::Sender::new(0),
+            draws: Draws::new(&settings.faults),
             settings,
         }
     }
 
     pub(crate) fn running(&self) -> usize {
-        *self.running.lock()
+        self.scheduler.lock().running()
     }
 
     pub(crate) fn aborts(&self) -> watch::Receiver<u64> {
         self.aborted.subscribe()
     }
 
-    /// The timetable of a request that begins now.
-    pub(crate) fn pace(&self, prompt_tokens: usize) -> Pace {
-        let settings = &self.settings;
-        Pace::new(prompt_tokens, settings.prefill_tokens_per_second, settings.decode_tokens_per_second)
+    /// A client has left while the model was at work for it, or was about to be.
+    pub(crate) fn count_abort(&self) {
+        self.aborted.send_modify(|aborted| *aborted += 1);
+    }
+
+    /// The timetable of a request that has nothing to read.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(0, speed(&self.settings))
+    }
+
+    /// The models it was started with, then the adapters that were loaded since.
+    pub(crate) fn models(&self) -> Vec<Arc<Model>> {
+        self.models.iter().chain(&*self.adapters.lock()).cloned().collect()
     }
 
     /// What any of the models can do.
     pub(crate) fn tasks(&self) -> Tasks {
         let none = Tasks { generate: false, embed: false, classify: false };
-        self.settings.models.iter().fold(none, |all, model| Tasks {
+        self.models.iter().fold(none, |all, model| Tasks {
             generate: all.generate || model.tasks.generate,
             embed: all.embed || model.tasks.embed,
             classify: all.classify || model.tasks.classify,
@@ -60,13 +90,93 @@ impl Engine {
     }
 
     /// A model by name; without a name, the first that can do it.
-    pub(crate) fn model(&self, name: Option<&str>, able: impl Fn(Tasks) -> bool) -> Option<(usize, &Model)> {
-        let mut models = self.settings.models.iter().enumerate();
+    pub(crate) fn model(&self, name: Option<&str>, able: impl Fn(Tasks) -> bool) -> Option<Arc<Model>> {
+        let mut models = self.models().into_iter();
         match name.filter(|name| !name.is_empty()) {
-            Some(name) => models.find(|(_, model)| model.id == name),
-            None => models.find(|(_, model)| able(model.tasks)),
+            Some(name) => models.find(|model| model.id == name),
+            None => models.find(|model| able(model.tasks)),
         }
     }
+
+    /// The row of the metrics that a model counts in: an adapter in its base model's.
+    pub(crate) fn row(&self, model: &Model) -> usize {
+        let name = model.parent.as_ref().unwrap_or(&model.id);
+        let mut bases = self.models.iter().filter(|base| base.parent.is_none());
+        bases.position(|base| base.id == *name).unwrap_or(0)
+    }
+
+    /// Adds an adapter to the first base model, unless there is one of that name.
+    pub(crate) fn load_adapter(&self, name: &str, path: &str) -> bool {
+        let base = self.models.iter().find(|model| model.parent.is_none()).or(self.models.first());
+        let mut adapters = self.adapters.lock();
+        let known = self.models.iter().chain(&*adapters).any(|model| model.id == name);
+        let Some(base) = base.filter(|_| !known) else { return false };
+        adapters.push(Arc::new(Model {
+            id: name.to_owned(),
+            root: path.to_owned(),
+            parent: Some(base.id.clone()),
+            ..Model::clone(base)
+        }));
+        true
+    }
+
+    /// Removes an adapter that was loaded since the start, if there is one.
+    pub(crate) fn unload_adapter(&self, name: &str) -> bool {
+        let mut adapters = self.adapters.lock();
+        let before = adapters.len();
+        adapters.retain(|adapter| adapter.id != name);
+        adapters.len() < before
+    }
+
+    /// Whether its model is still being loaded.
+    pub(crate) fn loading(&self) -> bool {
+        self.started.elapsed() < self.settings.loading
+    }
+
+    /// How deep it sleeps, if it does.
+    pub(crate) fn asleep(&self) -> Option<u8> {
+        *self.asleep.lock()
+    }
+
+    /// Falls asleep, which loses the cache, or wakes up. Asleep, it lets nobody into the batch.
+    pub(crate) fn sleep(&self, level: Option<u8>) {
+        *self.asleep.lock() = level;
+        let paused = level.is_some() || self.paused();
+        let mut scheduler = self.scheduler.lock();
+        if level.is_some() {
+            scheduler.forget_prefixes();
+        }
+        scheduler.pause(paused);
+    }
+
+    /// Whether it is told to let nobody into the batch.
+    pub(crate) fn paused(&self) -> bool {
+        *self.paused.lock()
+    }
+
+    /// Lets nobody into the batch, or everybody again.
+    pub(crate) fn pause(&self, paused: bool) {
+        *self.paused.lock() = paused;
+        let paused = paused || self.asleep().is_some();
+        self.scheduler.lock().pause(paused);
+    }
+
+    /// What stands beside the counters on the page of metrics.
+    pub(crate) fn state(&self) -> State {
+        let models = self.models();
+        State {
+            load: self.scheduler.lock().load(),
+            asleep: self.asleep(),
+            dev_mode: self.settings.dev_mode,
+            max_loras: (self.settings.dev_mode || models.iter().any(|model| model.parent.is_some()))
+                .then_some(self.settings.max_loras),
+            blocks: self.settings.kv_cache_blocks,
+        }
+    }
+}
+
+fn speed(settings: &Settings) -> Speed {
+    Speed { prefill: settings.prefill_tokens_per_second, decode: settings.decode_tokens_per_second }
 }
 
 /// Seconds since 1970, as `created` members tell them.
@@ -79,117 +189,4 @@ pub(crate) fn id() -> String {
     let mut id = uuid::Uuid::new_v4().simple().to_string();
     id.truncate(16);
     id
-}
-
-/// What a request makes the model do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Work {
-    /// The model's place in the settings.
-    pub(crate) model: usize,
-    pub(crate) sequences: usize,
-    pub(crate) prompt_tokens: usize,
-    /// The tokens of all sequences together, and of the longest.
-    pub(crate) output_tokens: usize,
-    pub(crate) longest: usize,
-    pub(crate) max_tokens: usize,
-    /// How many sequences end at the token limit.
-    pub(crate) cut: usize,
-    pub(crate) pace: Pace,
-}
-
-impl Work {
-    /// When the last token is there.
-    pub(crate) fn done(&self) -> Instant {
-        self.pace.all(self.longest)
-    }
-}
-
-/// One request under way. Dropped before it is completed, it was aborted: the connection let go of it.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    engine: Arc<Engine>,
-    entry: Entry,
-    route: &'static str,
-    begun: Instant,
-    work: Option<Work>,
-    open: bool,
-}
-
-impl Ticket {
-    pub(crate) fn new(engine: Arc<Engine>, entry: Entry) -> Self {
-        let begun = entry.lock().at;
-        Ticket { engine, entry, route: "none", begun, work: None, open: true }
-    }
-
-    /// Which route it takes.
-    pub(crate) fn take(&mut self, route: &'static str) {
-        self.route = route;
-    }
-
-    /// The model begins to work.
-    pub(crate) fn begin(&mut self, work: Work) {
-        *self.engine.running.lock() += work.sequences;
-        self.engine.metrics.lock().begin(work.model, work.sequences, work.prompt_tokens + work.output_tokens);
-        self.work = Some(work);
-    }
-
-    /// The status is known.
-    pub(crate) fn answered(&self, status: u16) {
-        let mut entry = self.entry.lock();
-        entry.status = Some(status);
-        self.engine.metrics.lock().answered(self.route, entry.method.as_str(), status);
-    }
-
-    /// The answer is out.
-    pub(crate) fn complete(&mut self) {
-        self.close(Ending::Completed);
-    }
-
-    /// The request did not arrive whole.
-    pub(crate) fn fail(&mut self) {
-        self.close(Ending::Failed);
-    }
-
-    fn close(&mut self, ending: Ending) {
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
-        self.entry.lock().ended = Some(ending);
-        let Some(work) = self.work.take() else { return };
-        let running = &mut *self.engine.running.lock();
-        *running = running.saturating_sub(work.sequences);
-        let mut metrics = self.engine.metrics.lock();
-        metrics.end(work.model, work.sequences, work.prompt_tokens + work.output_tokens);
-        if let Ending::Aborted { .. } = ending {
-            let each = work.pace.so_far(work.longest);
-            let output = (each * work.sequences).min(work.output_tokens);
-            let read = if each > 0 { work.prompt_tokens } else { 0 };
-            metrics.aborted(work.model, work.sequences, read, output);
-            drop(metrics);
-            self.engine.aborted.send_modify(|aborted| *aborted += 1);
-        } else {
-            let since = |at: Instant| at.saturating_duration_since(self.begun);
-            let to_first = since(work.pace.token(0));
-            let finished = Finished {
-                prompt_tokens: work.prompt_tokens,
-                output_tokens: work.output_tokens,
-                longest: work.longest,
-                sequences: work.sequences,
-                max_tokens: work.max_tokens,
-                to_first,
-                whole: self.begun.elapsed().max(to_first),
-            };
-            metrics.finished(work.model, finished, work.cut);
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.open {
-            let at = Instant::now();
-            let after: Duration = at.saturating_duration_since(self.begun);
-            self.close(Ending::Aborted { after, at });
-        }
-    }
 }

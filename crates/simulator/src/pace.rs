@@ -2,6 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+/// How fast a model reads and writes, in tokens per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speed {
+    pub(crate) prefill: f64,
+    pub(crate) decode: f64,
+}
+
 /// The timetable of one call. Deadlines are absolute, so that many small waits do not add up to a drift.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -10,10 +17,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A call that starts now.
-    pub(crate) fn new(prompt_tokens: usize, prefill_per_second: f64, decode_per_second: f64) -> Self {
-        let per_token = Duration::from_secs_f64(1.0 / decode_per_second);
-        let prefill = Duration::from_secs_f64(prompt_tokens as f64 / prefill_per_second);
+    /// A call that starts now, with so many tokens still to be read.
+    pub(crate) fn new(unread: usize, speed: Speed) -> Self {
+        let per_token = Duration::from_secs_f64(1.0 / speed.decode);
+        let prefill = Duration::from_secs_f64(unread as f64 / speed.prefill);
         Pace { first: Instant::now() + prefill, per_token }
     }
 
@@ -29,11 +36,14 @@ impl Pace {
 
     /// How many of `planned` tokens there are by now.
     pub(crate) fn so_far(&self, planned: usize) -> usize {
-        let since = Instant::now().saturating_duration_since(self.first);
-        if self.per_token.is_zero() || Instant::now() < self.first {
-            return if Instant::now() < self.first { 0 } else { planned };
+        let now = Instant::now();
+        if now < self.first {
+            return 0;
         }
-        let steps = since.as_nanos() / self.per_token.as_nanos() + 1;
+        if self.per_token.is_zero() {
+            return planned;
+        }
+        let steps = now.saturating_duration_since(self.first).as_nanos() / self.per_token.as_nanos() + 1;
         usize::try_from(steps).unwrap_or(usize::MAX).min(planned)
     }
 }

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use parking_lot::Mutex;
 
+use crate::fault::Injection;
+
 /// The longest body that is kept whole.
 const BODY: usize = 1 << 20;
 /// How much the kept bodies may weigh together.
@@ -32,6 +34,8 @@ pub struct Seen {
     pub status: Option<u16>,
     /// How it ended; `None` while it is under way.
     pub ended: Option<Ending>,
+    /// The fault that it met.
+    pub fault: Option<Injection>,
 }
 
 /// How a request ended.
@@ -48,6 +52,11 @@ pub enum Ending {
     },
     /// The request did not arrive whole.
     Failed,
+    /// A fault that was asked for ended the answer before its time.
+    Cut {
+        /// When it did.
+        at: Instant,
+    },
 }
 
 /// One entry, still being written.

@@ -3,12 +3,11 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,13 +15,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::deliver::{Body, deliver};
-use crate::engine::{Engine, Ticket};
+use crate::deliver::{Outgoing, deliver};
+use crate::engine::Engine;
+use crate::exchange::{self, Exchange};
+use crate::fault::{self, Plan};
+use crate::reply::Reply;
 use crate::seen::Seen;
 use crate::settings::Settings;
-use crate::vllm;
+use crate::socket::Socket;
+use crate::ticket::Ticket;
+use crate::{personality, vllm};
 
 /// Starts an engine and returns once it listens.
 ///
@@ -42,11 +47,38 @@ pub async fn start(settings: Settings) -> io::Result<Running> {
             return Err(wrong(format!("{name} is {speed}; give a positive number of tokens, or infinity")));
         }
     }
+    settings.faults.check().map_err(wrong)?;
     let listener = TcpListener::bind(settings.listen).await?;
     let address = listener.local_addr()?;
     let engine = Arc::new(Engine::new(settings));
     let task = tokio::spawn(accept(listener, Arc::clone(&engine)));
     Ok(Running { engine, address, task })
+}
+
+/// Starts so many engines alike, each with its own address, cache, queue and counters. Where a port is given,
+/// the engines take it and those that follow.
+///
+/// # Errors
+/// As [`start`]; then none of them runs.
+pub async fn start_fleet(settings: Settings, count: usize) -> io::Result<Vec<Running>> {
+    let mut fleet = Vec::with_capacity(count);
+    for index in 0..count {
+        let mut settings = settings.clone();
+        if settings.listen.port() > 0 {
+            let port = u16::try_from(index).ok().and_then(|index| settings.listen.port().checked_add(index));
+            let beyond = || {
+                let first = settings.listen.port();
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("there are no {count} ports from {first} on; choose a lower one, or 0 for any"),
+                )
+            };
+            let port = port.ok_or_else(beyond)?;
+            settings.listen.set_port(port);
+        }
+        fleet.push(start(settings).await?);
+    }
+    Ok(fleet)
 }
 
 /// A running engine. Dropping it stops it.
@@ -76,6 +108,22 @@ impl Running {
     /// How many sequences are in the model right now, as `vllm:num_requests_running` tells it.
     pub fn running(&self) -> usize {
         self.engine.running()
+    }
+
+    /// How many requests wait for a place in the batch.
+    pub fn waiting(&self) -> usize {
+        self.engine.scheduler.lock().waiting()
+    }
+
+    /// How many tokens of prompts were looked up in the prefix cache so far, and how many were found.
+    pub fn prefix_cache(&self) -> (u64, u64) {
+        let load = self.engine.scheduler.lock().load();
+        load.looked.values().fold((0, 0), |(queries, hits), (more, found)| (queries + more, hits + found))
+    }
+
+    /// Which part of the KV cache running requests use, 0 to 1.
+    pub fn kv_usage(&self) -> f64 {
+        self.engine.scheduler.lock().load().kv_usage
     }
 
     /// How many requests their clients have left while the model was at work.
@@ -126,35 +174,57 @@ struct Use {
     idle_since: Option<Instant>,
 }
 
+/// Serves a connection: hyper does, until an answer must be sent that hyper would not send.
 async fn serve(stream: TcpStream, engine: Arc<Engine>) {
-    // a client that is gone already fails at its first read
-    let _ = stream.set_nodelay(true);
+    let mut socket = Socket::new(stream);
+    while let Some((taken, exchange)) = serve_honestly(socket, &engine).await {
+        match exchange::run(taken, exchange).await {
+            Some(kept) => socket = kept,
+            None => return,
+        }
+    }
+}
+
+/// Serves requests until the connection ends, or has to be taken from hyper for an exchange.
+async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket, Exchange)> {
     let usage = Arc::new(Mutex::new(Use::default()));
+    let (take, mut taken) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let (engine, usage) = (Arc::clone(&engine), Arc::clone(&usage));
+        let (engine, usage, take) = (Arc::clone(engine), Arc::clone(&usage), take.clone());
         async move {
             usage.lock().busy += 1;
-            let response = answer(request, engine).await;
+            let exchange = answer(request, engine).await;
+            if exchange.plan.is_some() {
+                // the receiver lives as long as the connection
+                let _ = take.send(exchange).await;
+                return std::future::pending().await;
+            }
+            let response = deliver(exchange.reply, exchange.ticket).await;
             Ok::<_, Infallible>(response.map(|body| Counted { body, usage }))
         }
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(socket), service);
     let close = engine.settings.idle_close;
     let mut look = close;
     loop {
         tokio::select! {
-            _ = connection.as_mut() => return,
+            _ = &mut connection => return None,
+            Some(exchange) = taken.recv() => {
+                // nothing of this answer was written, and the request was read whole
+                let parts = connection.into_parts();
+                let mut socket = parts.io.into_inner();
+                socket.put_back(parts.read_buf);
+                return Some((socket, exchange));
+            }
             () = tokio::time::sleep(look) => {
                 let now = usage.lock();
                 look = match now.idle_since.filter(|_| now.busy == 0) {
                     Some(since) if since.elapsed() >= close => {
                         drop(now);
-                        connection.as_mut().graceful_shutdown();
+                        std::pin::Pin::new(&mut connection).graceful_shutdown();
                         close
                     }
                     Some(since) => close.saturating_sub(since.elapsed()),
@@ -165,7 +235,8 @@ async fn serve(stream: TcpStream, engine: Arc<Engine>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> http::Response<Body> {
+/// The answer to a request, with a plan for it where a fault needs one.
+async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> Exchange {
     let at = Instant::now();
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -174,6 +245,8 @@ async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> http::Respon
         Ok(body) => (body.to_bytes(), Ok(())),
         Err(error) => (Bytes::new(), Err(error)),
     };
+    let serves = |name: &str| engine.model(Some(name), |_| true).is_some();
+    let chosen = fault::choose(&engine.settings.faults, &engine.draws, serves, &head, &body);
     let seen = Seen {
         method: head.method.clone(),
         target,
@@ -183,22 +256,41 @@ async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> http::Respon
         at,
         status: None,
         ended: None,
+        fault: chosen.as_ref().ok().and_then(Option::as_ref).map(|chosen| chosen.injection.clone()),
     };
     let entry = engine.ring.lock().push(seen);
     let mut ticket = Ticket::new(Arc::clone(&engine), entry);
-    let reply = match arrived {
-        Ok(()) => vllm::answer(&engine, &head, body, &mut ticket),
-        Err(error) => {
+    let (path, mut plan) = (head.uri.path(), None);
+    let reply = match (arrived, chosen) {
+        (Err(error), _) => {
             ticket.fail();
-            vllm::unreadable(error.is::<http_body_util::LengthLimitError>(), engine.settings.body_limit)
+            let too_long = error.is::<http_body_util::LengthLimitError>();
+            vllm::unreadable(too_long, engine.settings.body_limit)
+        }
+        (Ok(()), Err(wrong)) => personality::error(&engine, path, StatusCode::BAD_REQUEST, &wrong),
+        (Ok(()), Ok(None)) => personality::answer(&engine, &head, body, &mut ticket),
+        (Ok(()), Ok(Some(chosen))) => {
+            let wording = |status, message: &str| personality::error(&engine, path, status, message);
+            let planned = Plan::of(&chosen.injection);
+            plan = Some(planned);
+            if planned.silent() {
+                Reply::empty(StatusCode::OK)
+            } else if let Some(reply) = fault::instead(&chosen, &wording) {
+                reply
+            } else {
+                let reply = personality::answer(&engine, &head, chosen.body.clone(), &mut ticket);
+                fault::answer(chosen, reply)
+            }
         }
     };
-    deliver(reply, ticket).await
+    let last = head.version == http::Version::HTTP_10
+        || head.headers.get(http::header::CONNECTION).is_some_and(|value| value == "close");
+    Exchange { reply, plan, ticket, last, bodiless: head.method == http::Method::HEAD }
 }
 
 /// A body that tells its connection when it is out.
 struct Counted {
-    body: Body,
+    body: Outgoing,
     usage: Arc<Mutex<Use>>,
 }
 

@@ -1,5 +1,6 @@
 //! The repository's own tool: `cargo run -p xtask -- generate`, `cargo run -p xtask -- tidy`.
 
+mod bench;
 mod generate;
 mod repository;
 mod tidy;
@@ -15,6 +16,7 @@ usage: cargo run -p xtask -- <command>
   generate          write the reference pages, the examples, the schema and the index of the documentation
   generate --check  fail if one of them is not what `generate` would write
   tidy              fail on what no lint knows: missing `//!`, broken walls, import cycles, …
+  bench [flags]     measure the gateway beside nginx and HAProxy (docs/benchmarks.md); `bench --help` lists the flags
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["generate"] => generate::write(&repository),
         ["generate", "--check"] => generate::check(&repository),
         ["tidy"] => tidy::run(&repository),
+        ["bench", ref flags @ ..] => bench::run(&repository, flags),
         ["--help" | "-h" | "help"] => return told(USAGE, ExitCode::SUCCESS),
         _ => return told(USAGE, ExitCode::from(2)),
     };

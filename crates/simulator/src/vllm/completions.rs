@@ -15,12 +15,14 @@ use super::refusal::{Invalid, Refusal};
 use super::sampling::Asked;
 use super::scored::{self, CompletionLogprobs};
 use super::usage::{LastUsage, Usage, UsageSoFar};
+use super::version::Version;
 use super::{fingerprint, json, request_id, turns};
 use crate::conversation::{Conversation, Turn};
-use crate::deliver::{Event, Reply};
-use crate::engine::{self, Engine, Ticket};
+use crate::engine::{self, Engine};
 use crate::logprobs::score;
+use crate::reply::{Event, Reply};
 use crate::script::Piece;
+use crate::ticket::Ticket;
 use crate::tokens;
 
 /// How many tokens a completion has when nothing is said about it.
@@ -59,7 +61,7 @@ pub(crate) fn answer(
             "prompt",
         ));
     }
-    let shape = turns::shape(body)?;
+    let shape = turns::shape(body, Version::parse(&engine.settings.version))?;
     let mut fields = Fields::new(body);
     let prompts = prompts(&mut fields);
     let model = fields.text("model");
@@ -110,20 +112,20 @@ pub(crate) fn answer(
             Conversation { turns: vec![turn], shape: shape.clone(), ..Conversation::default() };
         asking.push(Asking { conversation, prompt, plain: true });
     }
-    let generation = generation::generate(engine, served, asking, &asked, Some(DEFAULT_TOKENS))?;
-    ticket.begin(generation.work);
+    let mut prepared = generation::generate(engine, &served, asking, &asked, Some(DEFAULT_TOKENS))?;
+    prepared.enter(ticket)?;
     let id = format!("cmpl-{}", request_id(head));
     let about = About {
         id,
         created: engine::now(),
-        model: served.model.id.clone(),
+        model: served.id.clone(),
         fingerprint: fingerprint(engine),
+        thoughts: Version::parse(&engine.settings.version).thoughts(),
     };
     if form.stream {
-        return Ok(Reply::events(Chunks::new(generation, form, about)));
+        return Ok(Reply::stream(|admission| Chunks::new(prepared.begin(admission), form, about)));
     }
-    let ready = generation.work.done();
-    Ok(Reply::json(http::StatusCode::OK, json::python(&whole(&generation, &form, &about))).at(ready))
+    Ok(Reply::later(move |admission| json::python(&whole(&prepared.begin(admission), &form, &about))))
 }
 
 /// A prompt's text, and its ids where they were given.
@@ -357,7 +359,7 @@ impl Chunks {
     }
 
     fn close(&mut self) {
-        let due = self.generation.work.done();
+        let due = self.generation.done();
         if self.form.include_usage {
             let chunk = UsageChunk {
                 id: &self.about.id,

@@ -1,5 +1,6 @@
 //! From a prompt to the generation that answers it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::refusal::Refusal;
@@ -7,33 +8,28 @@ use super::sampling::{Asked, Sampling};
 use super::usage::{CompletionDetails, PromptDetails, Usage};
 use crate::compose;
 use crate::conversation::{self, Conversation};
-use crate::engine::{Engine, Work};
+use crate::engine::Engine;
 use crate::pace::Pace;
+use crate::scheduler::{Admission, Job, Sequence};
 use crate::script::{Finish, Script};
+use crate::seed;
 use crate::settings::{Model, Tasks};
+use crate::ticket::{Ticket, Work};
 use crate::tokens;
 
 /// How many sequences one request may have, and how many tokens it may demand of them all together.
 const MOST_SEQUENCES: usize = 4_096;
 const MOST_TOKENS: usize = 2_000_000;
 
-/// A model that was found, and its place in the settings.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Served<'a> {
-    pub(crate) index: usize,
-    pub(crate) model: &'a Model,
-}
+/// A model that was found.
+pub(crate) type Served = Arc<Model>;
 
 /// Finds the model that a request to a generating route names.
 ///
 /// # Errors
 /// vLLM's 404, or its 501 if that model has another task.
-pub(crate) fn generating<'a>(
-    engine: &'a Engine,
-    name: Option<&str>,
-    route: &str,
-) -> Result<Served<'a>, Refusal> {
-    let Some((index, model)) = engine.model(name, |tasks| tasks.generate) else {
+pub(crate) fn generating(engine: &Engine, name: Option<&str>, route: &str) -> Result<Served, Refusal> {
+    let Some(model) = engine.model(name, |tasks| tasks.generate) else {
         return Err(Refusal::unknown_model(
             name.unwrap_or_default(),
             Some(&aliases(engine, |tasks| tasks.generate)),
@@ -42,13 +38,13 @@ pub(crate) fn generating<'a>(
     if !model.tasks.generate {
         return Err(Refusal::unable(route));
     }
-    Ok(Served { index, model })
+    Ok(model)
 }
 
 /// The names of the models that can do something.
 pub(crate) fn aliases(engine: &Engine, able: impl Fn(Tasks) -> bool) -> String {
-    let names =
-        engine.settings.models.iter().filter(|model| able(model.tasks)).map(|model| model.id.as_str());
+    let models = engine.models();
+    let names = models.iter().filter(|model| able(model.tasks)).map(|model| model.id.as_str());
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -139,21 +135,46 @@ pub(crate) struct Generation {
     pub(crate) prompts: Vec<Vec<u32>>,
     pub(crate) sampling: Sampling,
     pub(crate) work: Work,
+    pub(crate) pace: Pace,
+    /// How many tokens of the prompts the cache spared.
+    pub(crate) cached: usize,
     reasoning: bool,
     details: bool,
 }
 
-/// Lets the model say it; the tokens are due at the pace of the work that is returned with them.
+/// A generation that has not begun: nobody knows yet when its tokens are due.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    generation: Generation,
+    job: Job,
+}
+
+impl Prepared {
+    /// Asks to be let into the batch.
+    ///
+    /// # Errors
+    /// vLLM's 503 if too many requests are in flight.
+    pub(crate) fn enter(&mut self, ticket: &mut Ticket) -> Result<(), Refusal> {
+        ticket.begin(self.generation.work, self.job.clone()).map_err(|_| Refusal::too_many())
+    }
+
+    /// Begins.
+    pub(crate) fn begin(self, admission: Admission) -> Generation {
+        Generation { pace: admission.pace, cached: admission.cached, ..self.generation }
+    }
+}
+
+/// Finds out what the model will say.
 ///
 /// # Errors
 /// A parameter that cannot be, or a shape that cannot be met.
 pub(crate) fn generate(
     engine: &Engine,
-    served: Served<'_>,
+    served: &Served,
     asking: Vec<Asking>,
     asked: &Asked,
     default_tokens: Option<usize>,
-) -> Result<Generation, Refusal> {
+) -> Result<Prepared, Refusal> {
     let longest = engine.settings.max_model_len as usize;
     let mut all: Vec<Script> = Vec::new();
     let (mut seeds, mut prompts, mut settled) = (Vec::new(), Vec::new(), None);
@@ -176,8 +197,8 @@ pub(crate) fn generate(
             return Err(Refusal::bad(message));
         }
         for index in 0..sampling.n {
-            let seed = conversation::seed(&served.model.id, &prompt, sampling.seed, index);
-            let reasoning = served.model.reasoning && !plain;
+            let seed = conversation::seed(&served.id, &prompt, sampling.seed, index);
+            let reasoning = served.reasoning && !plain;
             let mut answer = compose::answer(&conversation, reasoning, seed).map_err(Refusal::bad)?;
             if plain
                 && let (Some(text), crate::conversation::Shape::Free) =
@@ -193,38 +214,62 @@ pub(crate) fn generate(
     }
     let sampling = settled.ok_or_else(|| Refusal::bad("You must pass at least one prompt"))?;
     let prompt_tokens = prompts.iter().map(Vec::len).sum();
+    let salt = asked.cache_salt.as_deref().unwrap_or_default();
+    let salt = seed::hash(served.id.bytes().chain([0]).chain(salt.bytes()));
+    let cached = prompts.iter().zip(all.chunks(sampling.n)).map(|(prompt, scripts)| {
+        scripts.iter().map(|script| Sequence::new(salt, prompt, &script.ids())).collect()
+    });
+    let job = Job {
+        model: engine.row(served),
+        adapter: served.parent.is_some().then(|| served.id.clone()),
+        sequences: all.len(),
+        prompt_tokens,
+        cached: cached.collect(),
+    };
     let work = Work {
-        model: served.index,
+        model: job.model,
         sequences: all.len(),
         prompt_tokens,
         output_tokens: all.iter().map(Script::length).sum(),
         longest: all.iter().map(Script::length).max().unwrap_or(0),
         max_tokens: sampling.limits.max_tokens,
         cut: all.iter().filter(|script| *script.finish() == Finish::Length).count(),
-        pace: engine.pace(prompt_tokens),
     };
-    Ok(Generation {
+    let generation = Generation {
         scripts: all,
         seeds,
         prompts,
         sampling,
         work,
-        reasoning: served.model.reasoning,
+        pace: engine.pace(),
+        cached: 0,
+        reasoning: served.reasoning,
         details: engine.settings.prompt_tokens_details,
-    })
+    };
+    Ok(Prepared { generation, job })
 }
 
 impl Generation {
+    /// When the last token is there.
+    pub(crate) fn done(&self) -> Instant {
+        self.pace.all(self.work.longest)
+    }
+
     /// Usage once all is said. Chat tells how much of the cache was filled, completions do not.
     pub(crate) fn usage(&self, chat: bool) -> Usage {
         let mut usage = Usage::new(self.work.prompt_tokens, self.work.output_tokens);
         usage.prompt_tokens_details = self.details.then_some(PromptDetails {
-            cached_tokens: 0,
+            cached_tokens: self.cached,
             created_cache_tokens: chat.then_some(0),
             multimodal_tokens: None,
         });
         usage.completion_tokens_details = self.reasoning_details(self.thought_tokens()).filter(|_| chat);
         usage
+    }
+
+    /// Whether usage is told in detail.
+    pub(crate) fn details(&self) -> bool {
+        self.details
     }
 
     /// How many tokens were spent on thinking.
@@ -239,7 +284,7 @@ impl Generation {
 
     /// The tokens one after the other, all sequences side by side.
     pub(crate) fn steps(&self) -> Steps {
-        Steps { pace: self.work.pace, shown: vec![0; self.scripts.len()], index: 0, sequence: 0 }
+        Steps { pace: self.pace, shown: vec![0; self.scripts.len()], index: 0, sequence: 0 }
     }
 }
 

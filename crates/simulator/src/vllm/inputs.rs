@@ -7,8 +7,10 @@ use super::generation::{self, Served};
 use super::refusal::{Invalid, Refusal};
 use super::turns;
 use crate::conversation::Conversation;
-use crate::engine::{Engine, Work};
+use crate::engine::Engine;
+use crate::scheduler::Job;
 use crate::settings::Tasks;
+use crate::ticket::{Ticket, Work};
 use crate::tokens;
 
 /// How many texts one request may bring; each may become a vector in the answer.
@@ -32,15 +34,15 @@ impl Input {
 ///
 /// # Errors
 /// vLLM's 404, or its 501 if that model has another task.
-pub(crate) fn pooling<'a>(
-    engine: &'a Engine,
+pub(crate) fn pooling(
+    engine: &Engine,
     name: Option<&str>,
     able: impl Fn(Tasks) -> bool,
     route: &str,
-) -> Result<Served<'a>, Refusal> {
-    let (index, model) =
+) -> Result<Served, Refusal> {
+    let model =
         engine.model(name, &able).ok_or_else(|| Refusal::unknown_model(name.unwrap_or_default(), None))?;
-    if able(model.tasks) { Ok(Served { index, model }) } else { Err(Refusal::unable(route)) }
+    if able(model.tasks) { Ok(model) } else { Err(Refusal::unable(route)) }
 }
 
 /// Reads `input` or `messages`; `missing` are the members to miss, in the order pydantic tries its models.
@@ -111,16 +113,29 @@ pub(crate) fn measure(
     Ok(inputs.iter().map(|input| input.tokens).sum())
 }
 
-/// The work of reading so many tokens in so many sequences.
-pub(crate) fn work(engine: &Engine, served: Served<'_>, sequences: usize, prompt_tokens: usize) -> Work {
-    Work {
-        model: served.index,
-        sequences,
+/// Asks to be let into the batch with so many sequences of so many tokens together.
+///
+/// # Errors
+/// vLLM's 503 if too many requests are in flight.
+pub(crate) fn enter(
+    engine: &Engine,
+    served: &Served,
+    sequences: usize,
+    prompt_tokens: usize,
+    ticket: &mut Ticket,
+) -> Result<(), Refusal> {
+    let model = engine.row(served);
+    // more texts than the batch holds take it all, one after the other
+    let running = sequences.min(engine.settings.max_num_seqs.max(1));
+    let work = Work {
+        model,
+        sequences: running,
         prompt_tokens,
         output_tokens: 0,
         longest: 0,
         max_tokens: 0,
         cut: 0,
-        pace: engine.pace(prompt_tokens),
-    }
+    };
+    let job = Job { model, adapter: None, sequences: running, prompt_tokens, cached: Vec::new() };
+    ticket.begin(work, job).map_err(|_| Refusal::too_many())
 }

@@ -1,24 +1,27 @@
 //! vLLM 0.32 on the wire: its routes, its checks, its words.
 
-mod chat;
+pub(crate) mod chat;
 mod completions;
-mod fields;
-mod generation;
-mod inputs;
+mod control;
+pub(crate) mod fields;
+pub(crate) mod generation;
+pub(crate) mod inputs;
 mod json;
 mod malformed;
 mod messages;
+mod metrics;
 mod models;
 mod pooling;
-mod refusal;
+pub(crate) mod refusal;
 mod responses;
 mod routes;
-mod sampling;
+pub(crate) mod sampling;
 mod scored;
 mod scoring;
 mod tokenize;
-mod turns;
+pub(crate) mod turns;
 mod usage;
+pub(crate) mod version;
 
 use std::sync::Arc;
 
@@ -28,11 +31,13 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::deliver::{Reply, Vary};
-use crate::engine::{self, Engine, Ticket};
+use crate::engine::{self, Engine};
+use crate::reply::{Reply, Vary};
 use crate::seed::hash;
+use crate::ticket::Ticket;
 use refusal::{Refusal, detail};
-use routes::{Action, Found};
+use routes::{Action, Found, Offer};
+use version::Version;
 
 /// What the key guards.
 const GUARDED: [&str; 4] = ["/v1", "/v2", "/inference", "/cohere"];
@@ -51,7 +56,7 @@ pub(crate) fn answer(engine: &Arc<Engine>, head: &Parts, body: Bytes, ticket: &m
     if let Some(preflight) = preflight(head) {
         return preflight;
     }
-    match routes::find(engine.tasks(), head.method.as_str(), path) {
+    match routes::find(Offer::of(engine), head.method.as_str(), path) {
         Found::Route(route, parameter) => {
             ticket.take(route.path);
             act(route.action, parameter, engine, head, &body, ticket)
@@ -77,6 +82,18 @@ pub(crate) fn unreadable(too_long: bool, limit: usize) -> Reply {
     Reply::text(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", "Invalid HTTP request received.")
 }
 
+/// The engine's own words for an error that happened outside of any route.
+pub(crate) fn error(engine: &Engine, status: StatusCode, message: &str) -> Reply {
+    let kind = match status.as_u16() {
+        404 => "NotFoundError",
+        429 => "RateLimitError",
+        503 => "ServiceUnavailableError",
+        400..=499 => "BadRequestError",
+        _ => "InternalServerError",
+    };
+    Refusal::error(status, kind, message, None).reply(Version::parse(&engine.settings.version))
+}
+
 fn act(
     action: Action,
     parameter: Option<&str>,
@@ -85,6 +102,8 @@ fn act(
     body: &[u8],
     ticket: &mut Ticket,
 ) -> Reply {
+    let version = Version::parse(&engine.settings.version);
+    let query = head.uri.query().unwrap_or_default();
     let read = |answer: &mut dyn FnMut(&Value) -> Result<Reply, Refusal>| -> Result<Reply, Refusal> {
         // a type that is wrong is noticed before the body is read, one that is missing after
         if head.headers.contains_key("content-type") {
@@ -101,10 +120,14 @@ fn act(
         Action::Health | Action::Ping => Ok(Reply::empty(StatusCode::OK)),
         Action::Metrics => {
             let kind = "text/plain; version=1.0.0; charset=utf-8";
-            Ok(Reply::text(StatusCode::OK, kind, engine.metrics.lock().print()))
+            Ok(Reply::text(
+                StatusCode::OK,
+                kind,
+                metrics::print(&engine.metrics.lock(), &engine.state(), version),
+            ))
         }
         Action::Models => Ok(models::list(engine)),
-        Action::OpenApi => Ok(models::openapi(routes::of(engine.tasks()))),
+        Action::OpenApi => Ok(models::openapi(routes::of(Offer::of(engine)))),
         Action::StoredResponse => Err(responses::unknown(parameter.unwrap_or_default())),
         Action::ScaleOut => Err(Refusal::error(
             StatusCode::FORBIDDEN,
@@ -112,6 +135,17 @@ fn act(
             "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them.",
             None,
         )),
+        Action::Sleep => Ok(control::sleep(engine, query)),
+        Action::WakeUp => Ok(control::wake_up(engine)),
+        Action::IsSleeping => Ok(control::is_sleeping(engine)),
+        Action::Pause => Ok(control::pause(engine, true)),
+        Action::Resume => Ok(control::pause(engine, false)),
+        Action::IsPaused => Ok(control::is_paused(engine)),
+        Action::ResetPrefixCache => Ok(control::reset_prefix_cache(engine)),
+        Action::ServerInfo => Ok(control::server_info(engine)),
+        Action::CollectiveRpc => read(&mut control::collective_rpc),
+        Action::LoadAdapter => read(&mut |body| control::load_adapter(engine, body)),
+        Action::UnloadAdapter => read(&mut |body| control::unload_adapter(engine, body)),
         Action::Tokenize => read(&mut |body| tokenize::tokenize(engine, body)),
         Action::Detokenize => read(&mut |body| tokenize::detokenize(engine, body)),
         Action::Pooling => read(&mut |body| pooling::pooling(engine, body, ticket)),
@@ -124,13 +158,14 @@ fn act(
         Action::Responses => read(&mut |body| responses::answer(engine, body, ticket)),
         Action::Messages => {
             return read(&mut |body| messages::answer(engine, head, body, ticket))
-                .unwrap_or_else(Refusal::anthropic);
+                .unwrap_or_else(|refusal| refusal.anthropic(version));
         }
         Action::CountTokens => {
-            return read(&mut |body| messages::count_tokens(engine, body)).unwrap_or_else(Refusal::anthropic);
+            return read(&mut |body| messages::count_tokens(engine, body))
+                .unwrap_or_else(|refusal| refusal.anthropic(version));
         }
     };
-    answered.unwrap_or_else(Refusal::reply)
+    answered.unwrap_or_else(|refusal| refusal.reply(version))
 }
 
 /// The token of an `Authorization: Bearer` header.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::json as wire;
 use super::routes::{Method, Route};
-use crate::deliver::Reply;
 use crate::engine::{self, Engine};
+use crate::reply::Reply;
 
 #[derive(Serialize)]
 struct Models<'a> {
@@ -46,7 +46,8 @@ struct Permission {
 /// Answers `/v1/models`.
 pub(crate) fn list(engine: &Engine) -> Reply {
     let created = engine::now();
-    let cards = engine.settings.models.iter().map(|model| Card {
+    let models = engine.models();
+    let cards = models.iter().map(|model| Card {
         id: &model.id,
         object: "model",
         created,

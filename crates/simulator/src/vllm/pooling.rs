@@ -9,9 +9,10 @@ use super::inputs::{self, Input};
 use super::json;
 use super::refusal::{Invalid, Refusal};
 use super::usage::Usage;
-use crate::deliver::Reply;
-use crate::engine::{self, Engine, Ticket};
+use crate::engine::{self, Engine};
+use crate::reply::Reply;
 use crate::settings::Tasks;
+use crate::ticket::Ticket;
 use crate::vector;
 
 /// How strongly a label draws a text that shares words with it.
@@ -102,20 +103,19 @@ pub(crate) fn embeddings(engine: &Engine, body: &Value, ticket: &mut Ticket) -> 
         return Err(Refusal::bad(format!(
             "Model '{}' does not support Matryoshka embeddings; dimensions must be unset (received \
              dimensions={dimensions}).",
-            served.model.id
+            served.id
         )));
     }
     let tokens = inputs::measure(engine, &mut inputs, truncate)?;
-    let work = inputs::work(engine, served, inputs.len(), tokens);
-    ticket.begin(work);
+    inputs::enter(engine, &served, inputs.len(), tokens, ticket)?;
     let size = engine.settings.embedding_dimensions;
     let data = inputs.iter().enumerate().map(|(index, input)| Embedding {
         index,
         object: "embedding",
         embedding: numbers(&vector::embed(&input.text, size), encoding),
     });
-    let list = list("embd", &served.model.id, data.collect(), tokens);
-    Ok(Reply::json(StatusCode::OK, json::python(&list)).at(work.done()))
+    let list = list("embd", &served.id, data.collect(), tokens);
+    Ok(Reply::json(StatusCode::OK, json::python(&list)))
 }
 
 /// Answers `/pooling`.
@@ -128,17 +128,16 @@ pub(crate) fn pooling(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Res
     let task = fields.text("task");
     fields.finish()?;
     let served = inputs::pooling(engine, model, |tasks| tasks.embed || tasks.classify, "Pooling")?;
-    let embed = pooling_task(task, served.model.tasks)?;
+    let embed = pooling_task(task, served.tasks)?;
     let tokens = inputs::measure(engine, &mut inputs, truncate)?;
-    let work = inputs::work(engine, served, inputs.len(), tokens);
-    ticket.begin(work);
+    inputs::enter(engine, &served, inputs.len(), tokens, ticket)?;
     let size = engine.settings.embedding_dimensions;
     let data = inputs.iter().enumerate().map(|(index, input)| {
         let vector = if embed { vector::embed(&input.text, size) } else { probabilities(engine, input) };
         Pooled { index, object: "pooling", data: numbers(&vector, encoding) }
     });
-    let list = list("pooling", &served.model.id, data.collect(), tokens);
-    Ok(Reply::json(StatusCode::OK, json::python(&list)).at(work.done()))
+    let list = list("pooling", &served.id, data.collect(), tokens);
+    Ok(Reply::json(StatusCode::OK, json::python(&list)))
 }
 
 /// Whether a vector is wanted, or else classes.
@@ -175,8 +174,7 @@ pub(crate) fn classify(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Re
     fields.finish()?;
     let served = inputs::pooling(engine, model, |tasks| tasks.classify, "Classification")?;
     let tokens = inputs::measure(engine, &mut inputs, truncate)?;
-    let work = inputs::work(engine, served, inputs.len(), tokens);
-    ticket.begin(work);
+    inputs::enter(engine, &served, inputs.len(), tokens, ticket)?;
     let labels = &engine.settings.labels;
     let data = inputs.iter().enumerate().map(|(index, input)| {
         let probs = probabilities(engine, input);
@@ -188,8 +186,8 @@ pub(crate) fn classify(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Re
             num_classes: probs.len(),
         }
     });
-    let list = list("classify", &served.model.id, data.collect(), tokens);
-    Ok(Reply::json(StatusCode::OK, json::python(&list)).at(work.done()))
+    let list = list("classify", &served.id, data.collect(), tokens);
+    Ok(Reply::json(StatusCode::OK, json::python(&list)))
 }
 
 /// How likely each label is; a single one is as likely as its own sigmoid says.

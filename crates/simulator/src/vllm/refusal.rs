@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::json;
-use crate::deliver::Reply;
+use super::version::Version;
+use crate::reply::Reply;
 
 /// A request that is not answered with what it asked for.
 #[derive(Debug)]
@@ -83,8 +84,22 @@ impl Refusal {
         Refusal::error(StatusCode::NOT_IMPLEMENTED, "NotImplementedError", message, None)
     }
 
+    /// Too many requests are in flight.
+    pub(crate) fn too_many() -> Self {
+        let message = "The server has too many requests in flight (max_num_queued_reqs). Please retry later.";
+        Refusal::error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableError", message, None)
+    }
+
+    /// Its status and its message, for an engine that has another shape for them.
+    pub(crate) fn told(self) -> (StatusCode, String) {
+        match self {
+            Refusal::Error { status, message, .. } => (status, message),
+            Refusal::Invalid(findings) => (StatusCode::BAD_REQUEST, told(&findings)),
+        }
+    }
+
     /// As an answer in OpenAI's shape.
-    pub(crate) fn reply(self) -> Reply {
+    pub(crate) fn reply(self, version: Version) -> Reply {
         let (status, kind, message, param) = match self {
             Refusal::Error { status, kind, message, param } => (status, kind, message, param),
             Refusal::Invalid(findings) => {
@@ -93,17 +108,20 @@ impl Refusal {
             }
         };
         let error = ErrorInfo { message: &message, kind, param: param.as_deref(), code: status.as_u16() };
+        if version.flat_errors() {
+            return Reply::json(status, json::python(&FlatBody { object: "error", error }));
+        }
         Reply::json(status, json::python(&ErrorBody { error }))
     }
 
     /// As an answer in Anthropic's shape. What pydantic finds never gets that far and stays as it is.
-    pub(crate) fn anthropic(self) -> Reply {
+    pub(crate) fn anthropic(self, version: Version) -> Reply {
         match self {
             Refusal::Error { status, kind, message, .. } => {
                 let error = AnthropicError { kind, message: &message };
                 Reply::json(status, json::python(&AnthropicBody { kind: "error", error }))
             }
-            invalid @ Refusal::Invalid(_) => invalid.reply(),
+            invalid @ Refusal::Invalid(_) => invalid.reply(version),
         }
     }
 }
@@ -116,6 +134,13 @@ pub(crate) fn detail(status: StatusCode) -> Reply {
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
+    error: ErrorInfo<'a>,
+}
+
+#[derive(Serialize)]
+struct FlatBody<'a> {
+    object: &'static str,
+    #[serde(flatten)]
     error: ErrorInfo<'a>,
 }
 

@@ -1,5 +1,7 @@
 //! Which routes there are, in the order vLLM registers them, and what they need.
 
+use super::version::Version;
+use crate::engine::Engine;
 use crate::settings::Tasks;
 
 /// GET or POST: there is nothing else.
@@ -44,6 +46,17 @@ pub(crate) enum Action {
     /// There, but switched off.
     ScaleOut,
     OpenApi,
+    Sleep,
+    WakeUp,
+    IsSleeping,
+    Pause,
+    Resume,
+    IsPaused,
+    ResetPrefixCache,
+    ServerInfo,
+    CollectiveRpc,
+    LoadAdapter,
+    UnloadAdapter,
 }
 
 /// One route.
@@ -65,6 +78,28 @@ enum Needs {
     Classify,
     /// Any task that turns texts into numbers.
     Pooling,
+    /// Text generation, in a version that knows the Responses dialect.
+    Responses,
+    /// Text generation, in a version that knows the Messages dialect.
+    Messages,
+    /// Development mode.
+    DevMode,
+}
+
+/// What decides which routes there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) tasks: Tasks,
+    pub(crate) version: Version,
+    pub(crate) dev_mode: bool,
+}
+
+impl Offer {
+    /// What an engine offers.
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let version = Version::parse(&engine.settings.version);
+        Offer { tasks: engine.tasks(), version, dev_mode: engine.settings.dev_mode }
+    }
 }
 
 const fn get(path: &'static str, action: Action) -> Route {
@@ -79,7 +114,7 @@ const fn unlisted(route: Route) -> Route {
     Route { listed: false, ..route }
 }
 
-const ROUTES: [Route; 30] = [
+const ROUTES: [Route; 41] = [
     unlisted(get("/openapi.json", Action::OpenApi)),
     get("/load", Action::Load),
     get("/version", Action::Version),
@@ -100,26 +135,40 @@ const ROUTES: [Route; 30] = [
     post("/v1/rerank", Action::Rerank, Needs::Pooling),
     post("/v2/rerank", Action::Rerank, Needs::Pooling),
     post("/v1/chat/completions", Action::Chat, Needs::Generate),
-    post("/v1/responses", Action::Responses, Needs::Generate),
-    Route { needs: Needs::Generate, ..get("/v1/responses/{response_id}", Action::StoredResponse) },
-    post("/v1/responses/{response_id}/cancel", Action::StoredResponse, Needs::Generate),
+    post("/v1/responses", Action::Responses, Needs::Responses),
+    Route { needs: Needs::Responses, ..get("/v1/responses/{response_id}", Action::StoredResponse) },
+    post("/v1/responses/{response_id}/cancel", Action::StoredResponse, Needs::Responses),
     post("/v1/completions", Action::Completions, Needs::Generate),
-    post("/v1/messages", Action::Messages, Needs::Generate),
-    post("/v1/messages/count_tokens", Action::CountTokens, Needs::Generate),
+    post("/v1/messages", Action::Messages, Needs::Messages),
+    post("/v1/messages/count_tokens", Action::CountTokens, Needs::Messages),
     unlisted(post("/inference/v1/generate", Action::ScaleOut, Needs::Generate)),
     unlisted(post("/v1/chat/completions/render", Action::ScaleOut, Needs::Generate)),
     unlisted(post("/v1/completions/render", Action::ScaleOut, Needs::Generate)),
     unlisted(post("/v1/chat/completions/derender", Action::ScaleOut, Needs::Generate)),
+    post("/sleep", Action::Sleep, Needs::DevMode),
+    post("/wake_up", Action::WakeUp, Needs::DevMode),
+    Route { needs: Needs::DevMode, ..get("/is_sleeping", Action::IsSleeping) },
+    post("/pause", Action::Pause, Needs::DevMode),
+    post("/resume", Action::Resume, Needs::DevMode),
+    Route { needs: Needs::DevMode, ..get("/is_paused", Action::IsPaused) },
+    post("/reset_prefix_cache", Action::ResetPrefixCache, Needs::DevMode),
+    Route { needs: Needs::DevMode, ..get("/server_info", Action::ServerInfo) },
+    post("/collective_rpc", Action::CollectiveRpc, Needs::DevMode),
+    post("/v1/load_lora_adapter", Action::LoadAdapter, Needs::DevMode),
+    post("/v1/unload_lora_adapter", Action::UnloadAdapter, Needs::DevMode),
 ];
 
-/// The routes of an engine with these tasks.
-pub(crate) fn of(tasks: Tasks) -> impl Iterator<Item = &'static Route> + Clone {
+/// The routes of an engine that offers this.
+pub(crate) fn of(offer: Offer) -> impl Iterator<Item = &'static Route> + Clone {
     ROUTES.iter().filter(move |route| match route.needs {
         Needs::Nothing => true,
-        Needs::Generate => tasks.generate,
-        Needs::Embed => tasks.embed,
-        Needs::Classify => tasks.classify,
-        Needs::Pooling => tasks.embed || tasks.classify,
+        Needs::Generate => offer.tasks.generate,
+        Needs::Responses => offer.tasks.generate && offer.version.responses(),
+        Needs::Messages => offer.tasks.generate && offer.version.messages(),
+        Needs::Embed => offer.tasks.embed,
+        Needs::Classify => offer.tasks.classify,
+        Needs::Pooling => offer.tasks.embed || offer.tasks.classify,
+        Needs::DevMode => offer.dev_mode,
     })
 }
 
@@ -136,9 +185,9 @@ pub(crate) enum Found<'p> {
 }
 
 /// Looks a path up.
-pub(crate) fn find<'p>(tasks: Tasks, method: &str, path: &'p str) -> Found<'p> {
+pub(crate) fn find<'p>(offer: Offer, method: &str, path: &'p str) -> Found<'p> {
     let mut other = None;
-    for route in of(tasks) {
+    for route in of(offer) {
         if let Some(parameter) = matches(route.path, path) {
             if route.method.name() == method {
                 return Found::Route(route, parameter);
@@ -148,7 +197,7 @@ pub(crate) fn find<'p>(tasks: Tasks, method: &str, path: &'p str) -> Found<'p> {
     }
     match (other, path.strip_suffix('/')) {
         (Some(other), _) => Found::OtherMethod(other),
-        (None, Some(shorter)) if of(tasks).any(|route| matches(route.path, shorter).is_some()) => {
+        (None, Some(shorter)) if of(offer).any(|route| matches(route.path, shorter).is_some()) => {
             Found::WithoutSlash(shorter)
         }
         _ => Found::Nothing,
@@ -167,10 +216,13 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Option<&'p str>> {
 mod tests {
     use super::*;
 
+    fn offer(tasks: Tasks) -> Offer {
+        Offer { tasks, version: Version::parse("0.32.0"), dev_mode: false }
+    }
+
     #[test]
     fn paths_are_found_as_fastapi_finds_them() {
-        let all = Tasks::default();
-        let found = |method, path| match find(all, method, path) {
+        let found = |method, path| match find(offer(Tasks::default()), method, path) {
             Found::Route(route, parameter) => format!("{:?} {parameter:?}", route.action),
             Found::OtherMethod(method) => format!("405 {}", method.name()),
             Found::WithoutSlash(path) => format!("307 {path}"),
@@ -187,8 +239,17 @@ mod tests {
 
     #[test]
     fn a_task_that_no_model_has_has_no_routes() {
-        assert!(matches!(find(Tasks::GENERATE, "POST", "/v1/embeddings"), Found::Nothing));
-        assert!(matches!(find(Tasks::EMBED, "POST", "/v1/chat/completions"), Found::Nothing));
-        assert!(matches!(find(Tasks::EMBED, "POST", "/classify"), Found::Nothing));
+        assert!(matches!(find(offer(Tasks::GENERATE), "POST", "/v1/embeddings"), Found::Nothing));
+        assert!(matches!(find(offer(Tasks::EMBED), "POST", "/v1/chat/completions"), Found::Nothing));
+        assert!(matches!(find(offer(Tasks::EMBED), "POST", "/classify"), Found::Nothing));
+    }
+    #[test]
+    fn older_versions_lack_the_younger_dialects() {
+        let found = |version, path| {
+            let offer = Offer { version: Version::parse(version), ..offer(Tasks::default()) };
+            matches!(find(offer, "POST", path), Found::Route(..))
+        };
+        assert!(!found("0.9.2", "/v1/responses") && found("0.10.0", "/v1/responses"));
+        assert!(!found("0.11.0", "/v1/messages") && found("0.11.1", "/v1/messages"));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) logprobs: Option<i64>,
     /// The same for the tokens of the prompt.
     pub(crate) prompt_logprobs: Option<i64>,
+    /// Prompts with another salt share nothing in the cache.
+    pub(crate) cache_salt: Option<String>,
 }
 
 /// The parameters as they hold.
@@ -80,6 +82,7 @@ impl Asked {
             ignore_end: fields.flag("ignore_eos").unwrap_or(false),
             logprobs: None,
             prompt_logprobs: None,
+            cache_salt: fields.text("cache_salt").map(str::to_owned),
         }
     }
 

@@ -10,8 +10,9 @@ use super::inputs::{self, Input};
 use super::json;
 use super::refusal::{Invalid, Refusal};
 use super::usage::Usage;
-use crate::deliver::Reply;
-use crate::engine::{self, Engine, Ticket};
+use crate::engine::{self, Engine};
+use crate::reply::Reply;
+use crate::ticket::Ticket;
 use crate::vector;
 
 #[derive(Serialize)]
@@ -83,18 +84,17 @@ pub(crate) fn score(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Resul
     let served = scoring(engine, model, "Score")?;
     let (left, right) = (left?, right?);
     let (scores, tokens) = compare(engine, &left, &right)?;
-    let work = inputs::work(engine, served, scores.len(), tokens);
-    ticket.begin(work);
+    inputs::enter(engine, &served, scores.len(), tokens, ticket)?;
     let data = scores.into_iter().enumerate();
     let scores = Scores {
         id: format!("score-{}", engine::id()),
         object: "list",
         created: engine::now(),
-        model: &served.model.id,
+        model: &served.id,
         data: data.map(|(index, score)| Score { index, object: "score", score }).collect(),
         usage: Usage::new(tokens, 0),
     };
-    Ok(Reply::json(StatusCode::OK, json::python(&scores)).at(work.done()))
+    Ok(Reply::json(StatusCode::OK, json::python(&scores)))
 }
 
 /// Answers `/rerank`.
@@ -108,8 +108,7 @@ pub(crate) fn rerank(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Resu
     let served = scoring(engine, model, "Rerank")?;
     let (query, documents) = (query.unwrap_or(Ok(Vec::new()))?, documents.unwrap_or(Ok(Vec::new()))?);
     let (scores, tokens) = compare(engine, &query, &documents)?;
-    let work = inputs::work(engine, served, scores.len(), tokens);
-    ticket.begin(work);
+    inputs::enter(engine, &served, scores.len(), tokens, ticket)?;
     let ranked = scores.into_iter().zip(&documents).enumerate();
     let mut results: Vec<Ranked<'_>> = ranked
         .map(|(index, (relevance_score, input))| Ranked {
@@ -123,14 +122,14 @@ pub(crate) fn rerank(engine: &Engine, body: &Value, ticket: &mut Ticket) -> Resu
     results.truncate(usize::try_from(top).ok().filter(|top| *top > 0).unwrap_or(usize::MAX));
     let ranking = Ranking {
         id: format!("score-{}", engine::id()),
-        model: &served.model.id,
+        model: &served.id,
         usage: RankingUsage { prompt_tokens: tokens, total_tokens: tokens },
         results,
     };
-    Ok(Reply::json(StatusCode::OK, json::python(&ranking)).at(work.done()))
+    Ok(Reply::json(StatusCode::OK, json::python(&ranking)))
 }
 
-fn scoring<'a>(engine: &'a Engine, model: Option<&str>, route: &str) -> Result<Served<'a>, Refusal> {
+fn scoring(engine: &Engine, model: Option<&str>, route: &str) -> Result<Served, Refusal> {
     inputs::pooling(engine, model, |tasks| tasks.embed || tasks.classify, route)
 }
 

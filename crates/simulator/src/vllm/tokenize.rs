@@ -10,8 +10,8 @@ use super::json;
 use super::refusal::{Invalid, Refusal};
 use super::turns;
 use crate::conversation::Conversation;
-use crate::deliver::Reply;
 use crate::engine::Engine;
+use crate::reply::Reply;
 use crate::tokens;
 
 #[derive(Serialize)]

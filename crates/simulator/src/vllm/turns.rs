@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::refusal::{Invalid, Refusal};
+use super::version::Version;
 use crate::conversation::{Call, Choice, Shape, Tool, Turn};
 
 /// Reads `messages`.
@@ -138,12 +139,18 @@ fn named_choice(function: Option<&Value>, tools: &[Tool]) -> Result<Choice, Refu
     }
 }
 
-/// Reads `response_format` and `structured_outputs`.
+/// Reads `response_format` and `structured_outputs`, or what stood in its place in older versions.
 ///
 /// # Errors
 /// A format that is none, two constraints at once, or one that the simulation cannot follow.
-pub(crate) fn shape(body: &Value) -> Result<Shape, Refusal> {
-    let constrained = body.get("structured_outputs").and_then(Value::as_object);
+pub(crate) fn shape(body: &Value, version: Version) -> Result<Shape, Refusal> {
+    if version.guided()
+        && let Some(shape) = guided(body)?
+    {
+        return Ok(shape);
+    }
+    let constrained =
+        body.get("structured_outputs").filter(|_| version.structured()).and_then(Value::as_object);
     if let Some(constraints) = constrained {
         let set = |name: &str| constraints.get(name).filter(|value| !value.is_null());
         if ["json", "regex", "choice"].iter().filter(|name| set(name).is_some()).count() > 1 {
@@ -207,4 +214,32 @@ pub(crate) fn shape(body: &Value) -> Result<Shape, Refusal> {
         }
         None => Err(Refusal::Invalid(vec![Invalid::missing("body.response_format.type", format)])),
     }
+}
+
+/// Reads `guided_json` and its like.
+///
+/// # Errors
+/// Two constraints at once, or one that the simulation cannot follow.
+fn guided(body: &Value) -> Result<Option<Shape>, Refusal> {
+    let set = |name: &str| body.get(name).filter(|value| !value.is_null());
+    let names = ["guided_json", "guided_regex", "guided_choice", "guided_grammar"];
+    let given: Vec<&str> = names.into_iter().filter(|name| set(name).is_some()).collect();
+    if given.len() > 1 {
+        return Err(Refusal::bad(
+            "You can only use one kind of guided decoding ('guided_json', 'guided_regex' or 'guided_choice').",
+        ));
+    }
+    let Some(value) = given.first().and_then(|name| set(name)) else { return Ok(None) };
+    Ok(Some(match (given[0], value) {
+        ("guided_json", Value::String(text)) => Shape::Schema(
+            serde_json::from_str(text)
+                .map_err(|_| Refusal::bad("guided_json is a string that is no JSON."))?,
+        ),
+        ("guided_json", schema) => Shape::Schema(schema.clone()),
+        ("guided_regex", Value::String(pattern)) => Shape::Pattern(pattern.clone()),
+        ("guided_choice", Value::Array(choices)) => {
+            Shape::Either(choices.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
+        (name, _) => return Err(Refusal::bad(format!("the simulated engine cannot follow this {name}"))),
+    }))
 }

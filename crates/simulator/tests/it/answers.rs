@@ -96,7 +96,9 @@ async fn an_agents_turn_ends_in_the_messages_dialect() {
     let second = post(&engine, "/v1/messages", &body).await.json();
     assert_eq!(second["content"][0]["text"], "get_weather answered: snow");
     let counted = post(&engine, "/v1/messages/count_tokens", &body).await.json();
-    assert_eq!(counted["input_tokens"], second["usage"]["input_tokens"]);
+    let usage = |member: &str| second["usage"][member].as_u64().unwrap();
+    assert_eq!(counted["input_tokens"], usage("input_tokens") + usage("cache_read_input_tokens"));
+    assert!(usage("cache_read_input_tokens") > 0, "the second turn repeats the first");
 }
 
 #[tokio::test]

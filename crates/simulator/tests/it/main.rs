@@ -9,8 +9,16 @@ mod client;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod personalities;
+#[cfg(test)]
 mod pooling;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod versions;

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::request::Form;
-use super::{About, StopReason, call_id, event};
+use super::{About, StopReason, call_id, event, named};
 use crate::conversation::Choice;
-use crate::deliver::Event;
+use crate::reply::Event;
 use crate::script::{Finish, Piece};
 use crate::vllm::generation::{Generation, Step, Steps};
 use crate::vllm::scored::{self, ChatLogprobs};
 use crate::vllm::usage::{LastUsage, UsageSoFar};
+use crate::vllm::version::ThoughtName;
 
 #[derive(Serialize)]
 struct Chunk<'a> {
@@ -53,6 +54,8 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[DeltaCall<'a>; 1]>,
 }
 
@@ -74,11 +77,14 @@ struct DeltaFunction<'a> {
     arguments: Option<&'a str>,
 }
 
-impl<'a> From<Piece<'a>> for Delta<'a> {
-    fn from(piece: Piece<'a>) -> Self {
+impl<'a> Delta<'a> {
+    fn new(piece: Piece<'a>, thoughts: ThoughtName) -> Self {
         let call = |call| Delta { content: Some(None), tool_calls: Some([call]), ..Delta::default() };
         match piece {
-            Piece::Thought(text) => Delta { reasoning: Some(text), ..Delta::default() },
+            Piece::Thought(text) => {
+                let (reasoning_content, reasoning) = named(text, thoughts);
+                Delta { reasoning, reasoning_content, ..Delta::default() }
+            }
             Piece::Text(text) => Delta { content: Some(Some(text)), ..Delta::default() },
             Piece::Call(name) => call(DeltaCall {
                 id: Some(call_id()),
@@ -139,7 +145,7 @@ impl Chunks {
 
     /// One chunk for each choice that names the role, and one that repeats what is continued.
     fn open(&mut self) {
-        let due = self.generation.work.pace.token(0);
+        let due = self.generation.pace.token(0);
         let prompt = self.form.token_ids.then_some(&*self.generation.prompts[0]);
         let mut out = VecDeque::new();
         for index in 0..self.generation.scripts.len() {
@@ -186,7 +192,8 @@ impl Chunks {
         }
         let logprobs = self.form.logprobs.filter(|_| !self.form.hide_thought);
         let told = logprobs.is_some() || self.form.token_ids;
-        let mut deltas: Vec<Delta<'_>> = pieces.into_iter().map(Delta::from).collect();
+        let mut deltas: Vec<Delta<'_>> =
+            pieces.into_iter().map(|piece| Delta::new(piece, self.about.thoughts)).collect();
         if deltas.is_empty() && (step.last || told) {
             deltas.push(Delta::default());
         }
@@ -259,7 +266,7 @@ impl Chunks {
 
     /// The usage, and the end.
     fn close(&mut self) {
-        let due = self.generation.work.done();
+        let due = self.generation.done();
         if self.form.include_usage {
             let chunk = UsageChunk {
                 id: &self.about.id,

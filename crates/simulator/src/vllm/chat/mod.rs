@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 mod chunks;
-mod request;
+pub(crate) mod request;
 mod whole;
 
 use std::sync::Arc;
@@ -14,10 +14,12 @@ use serde_json::Value;
 
 use super::generation::{self, Asking};
 use super::refusal::Refusal;
+use super::version::{ThoughtName, Version};
 use super::{fingerprint, json, request_id, turns};
-use crate::deliver::{Event, Reply};
-use crate::engine::{self, Engine, Ticket};
+use crate::engine::{self, Engine};
+use crate::reply::{Event, Reply};
 use crate::script::Finish;
+use crate::ticket::Ticket;
 
 /// Answers a request.
 pub(crate) fn answer(
@@ -26,7 +28,8 @@ pub(crate) fn answer(
     body: &Value,
     ticket: &mut Ticket,
 ) -> Result<Reply, Refusal> {
-    let (conversation, asked, form, model) = request::read(body)?;
+    let version = Version::parse(&engine.settings.version);
+    let (conversation, asked, form, model) = request::read(body, version)?;
     let served = generation::generating(engine, model.as_deref(), "Chat Completions")?;
     let limit = if body.get("max_completion_tokens").is_some_and(|limit| !limit.is_null()) {
         "max_completion_tokens"
@@ -35,24 +38,24 @@ pub(crate) fn answer(
     };
     generation::check_output_limit(engine, limit, asked.max_tokens)?;
     if turns::has_media(body) {
-        return Err(Refusal::bad(format!("{} is not a multimodal model", served.model.id)));
+        return Err(Refusal::bad(format!("{} is not a multimodal model", served.id)));
     }
     let prompt = generation::prompt(engine, &conversation)?;
     let asking = vec![Asking { conversation, prompt, plain: false }];
-    let generation = generation::generate(engine, served, asking, &asked, None)?;
-    ticket.begin(generation.work);
+    let mut prepared = generation::generate(engine, &served, asking, &asked, None)?;
+    prepared.enter(ticket)?;
     let id = format!("chatcmpl-{}", request_id(head));
     let about = About {
         id,
         created: engine::now(),
-        model: served.model.id.clone(),
+        model: served.id.clone(),
         fingerprint: fingerprint(engine),
+        thoughts: version.thoughts(),
     };
     if form.stream {
-        return Ok(Reply::events(chunks::Chunks::new(generation, form, about)));
+        return Ok(Reply::stream(|admission| chunks::Chunks::new(prepared.begin(admission), form, about)));
     }
-    let ready = generation.work.done();
-    Ok(Reply::json(http::StatusCode::OK, json::python(&whole::whole(&generation, &form, &about))).at(ready))
+    Ok(Reply::later(move |admission| json::python(&whole::whole(&prepared.begin(admission), &form, &about))))
 }
 
 /// What every part of an answer repeats.
@@ -62,6 +65,18 @@ pub(crate) struct About {
     pub(crate) created: u64,
     pub(crate) model: String,
     pub(crate) fingerprint: String,
+    pub(crate) thoughts: ThoughtName,
+}
+
+/// The text of a thought under the names that a version has for it: the old one, the new one.
+type Named<T> = (Option<T>, Option<T>);
+
+fn named<T: Clone>(thought: T, names: ThoughtName) -> Named<T> {
+    match names {
+        ThoughtName::Old => (Some(thought), None),
+        ThoughtName::Both => (Some(thought.clone()), Some(thought)),
+        ThoughtName::New => (None, Some(thought)),
+    }
 }
 
 /// `stop_reason`: the stop string, the stop token, or null.

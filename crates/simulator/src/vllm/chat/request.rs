@@ -7,31 +7,35 @@ use crate::vllm::fields::Fields;
 use crate::vllm::refusal::Refusal;
 use crate::vllm::sampling::Asked;
 use crate::vllm::turns;
+use crate::vllm::version::Version;
 
 /// What a chat request asks about the form of its answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Form {
-    pub(super) stream: bool,
-    pub(super) include_usage: bool,
-    pub(super) continuous_usage: bool,
-    pub(super) logprobs: Option<usize>,
-    pub(super) prompt_logprobs: Option<usize>,
-    pub(super) token_ids: bool,
-    pub(super) prompt_text: bool,
-    pub(super) hide_thought: bool,
+pub(crate) struct Form {
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) continuous_usage: bool,
+    pub(crate) logprobs: Option<usize>,
+    pub(crate) prompt_logprobs: Option<usize>,
+    pub(crate) token_ids: bool,
+    pub(crate) prompt_text: bool,
+    pub(crate) hide_thought: bool,
     /// What the answer continues and repeats.
-    pub(super) echo: Option<String>,
-    pub(super) choice: Choice,
+    pub(crate) echo: Option<String>,
+    pub(crate) choice: Choice,
 }
 
 /// Reads a request.
 ///
 /// # Errors
 /// vLLM's 400 for what it cannot be.
-pub(super) fn read(body: &Value) -> Result<(Conversation, Asked, Form, Option<String>), Refusal> {
+pub(crate) fn read(
+    body: &Value,
+    version: Version,
+) -> Result<(Conversation, Asked, Form, Option<String>), Refusal> {
     checks_before(body)?;
     let (tools, choice) = turns::tools(body)?;
-    let shape = turns::shape(body)?;
+    let shape = turns::shape(body, version)?;
     let mut fields = Fields::new(body);
     let turns = turns::messages(&mut fields);
     let model = fields.text("model").map(str::to_owned);

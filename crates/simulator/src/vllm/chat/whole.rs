@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::request::Form;
-use super::{About, StopReason, call_id};
+use super::{About, StopReason, call_id, named};
 use crate::conversation::Choice;
 use crate::vllm::generation::Generation;
 use crate::vllm::scored::{self, ChatLogprobs};
@@ -49,7 +49,10 @@ struct Message {
     function_call: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[ToolCall; 1]>,
-    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<Option<String>>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +86,8 @@ pub(super) fn whole<'a>(generation: &'a Generation, form: &Form, about: &'a Abou
             .logprobs
             .filter(|_| !form.hide_thought)
             .map(|top| ChatLogprobs::new(&scored::scores(generation, index, 0, script.length(), top)));
+        let thought = whole.thought.filter(|_| !form.hide_thought);
+        let (reasoning_content, reasoning) = named(thought, about.thoughts);
         WholeChoice {
             index,
             message: Message {
@@ -95,7 +100,8 @@ pub(super) fn whole<'a>(generation: &'a Generation, form: &Form, about: &'a Abou
                 tool_calls: whole.call.map(|(name, arguments)| {
                     [ToolCall { id: call_id(), kind: "function", function: Function { name, arguments } }]
                 }),
-                reasoning: whole.thought.filter(|_| !form.hide_thought),
+                reasoning,
+                reasoning_content,
             },
             logprobs,
             finish_reason: if calls { "tool_calls" } else { finish.reason() },

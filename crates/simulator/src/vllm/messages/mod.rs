@@ -16,9 +16,10 @@ use super::refusal::{Invalid, Refusal};
 use super::sampling::Asked;
 use super::usage::AnthropicUsage;
 use super::{chat, json as wire, request_id, turns};
-use crate::deliver::Reply;
-use crate::engine::{Engine, Ticket};
+use crate::engine::Engine;
+use crate::reply::Reply;
 use crate::script::{Finish, Script};
+use crate::ticket::Ticket;
 
 /// Answers a message.
 pub(crate) fn answer(
@@ -52,20 +53,24 @@ pub(crate) fn answer(
     let served = generation::generating(engine, model, "Messages")?;
     generation::check_output_limit(engine, "max_completion_tokens", max_tokens)?;
     if turns::has_media(body) {
-        return Err(Refusal::bad(format!("{} is not a multimodal model", served.model.id)));
+        return Err(Refusal::bad(format!("{} is not a multimodal model", served.id)));
     }
     let prompt = generation::prompt(engine, &conversation)?;
     let asking = vec![Asking { conversation, prompt, plain: false }];
-    let generation = generation::generate(engine, served, asking, &asked, None)?;
-    ticket.begin(generation.work);
-    let (id, model) = (format!("chatcmpl-{}", request_id(head)), served.model.id.clone());
-    let cache = engine.settings.prompt_tokens_details.then_some(0);
+    let mut prepared = generation::generate(engine, &served, asking, &asked, None)?;
+    prepared.enter(ticket)?;
+    let (id, model) = (format!("chatcmpl-{}", request_id(head)), served.id.clone());
+    let details = engine.settings.prompt_tokens_details;
     if stream {
-        return Ok(Reply::events(stream::Events::new(generation, id, model, cache)));
+        return Ok(Reply::stream(move |admission| {
+            stream::Events::new(prepared.begin(admission), id, model, details)
+        }));
     }
-    let (ready, usage) = (generation.work.done(), usage(&generation, cache));
-    let message = Message::whole(&id, &model, &generation.scripts[0], usage);
-    Ok(Reply::json(StatusCode::OK, wire::python(&message)).at(ready))
+    Ok(Reply::later(move |admission| {
+        let generation = prepared.begin(admission);
+        let usage = usage(&generation, details);
+        wire::python(&Message::whole(&id, &model, &generation.scripts[0], usage))
+    }))
 }
 
 /// Counts the tokens of a prompt.
@@ -79,12 +84,15 @@ pub(crate) fn count_tokens(engine: &Arc<Engine>, body: &Value) -> Result<Reply, 
     let counted = json!({"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}});
     Ok(Reply::json(StatusCode::OK, wire::python(&counted)))
 }
-fn usage(generation: &Generation, cache: Option<usize>) -> AnthropicUsage {
+
+/// What was used. What the cache spared is told apart, and only where details are told at all.
+fn usage(generation: &Generation, details: bool) -> AnthropicUsage {
+    let cached = if details { generation.cached } else { 0 };
     AnthropicUsage {
-        input_tokens: generation.work.prompt_tokens,
+        input_tokens: generation.work.prompt_tokens - cached,
         output_tokens: generation.work.output_tokens,
-        cache_creation_input_tokens: cache,
-        cache_read_input_tokens: cache,
+        cache_creation_input_tokens: details.then_some(0),
+        cache_read_input_tokens: details.then_some(cached),
     }
 }
 

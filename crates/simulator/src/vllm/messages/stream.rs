@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{signature, stop, usage};
-use crate::deliver::Event;
+use crate::reply::Event;
 use crate::script::Piece;
 use crate::vllm::generation::{Generation, Step, Steps};
 use crate::vllm::{chat, json as wire};
@@ -26,7 +26,7 @@ pub(super) struct Events {
     steps: Steps,
     id: String,
     model: String,
-    cache: Option<usize>,
+    details: bool,
     waiting: VecDeque<Event>,
     open: Option<Open>,
     index: usize,
@@ -36,13 +36,13 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(generation: Generation, id: String, model: String, cache: Option<usize>) -> Self {
+    pub(super) fn new(generation: Generation, id: String, model: String, details: bool) -> Self {
         Events {
             steps: generation.steps(),
             generation,
             id,
             model,
-            cache,
+            details,
             waiting: VecDeque::new(),
             open: None,
             index: 0,
@@ -61,7 +61,7 @@ impl Events {
         let message = json!({"type": "message_start", "message": {"id": self.id, "type": "message",
             "role": "assistant", "content": [], "model": self.model, "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": self.generation.work.prompt_tokens, "output_tokens": 0}}});
-        self.push(self.generation.work.pace.token(0), "message_start", &message);
+        self.push(self.generation.pace.token(0), "message_start", &message);
     }
 
     fn step(&mut self, step: Step) {
@@ -114,11 +114,11 @@ impl Events {
     }
 
     fn end(&mut self) {
-        let due = self.generation.work.done();
+        let due = self.generation.done();
         self.stop_block(due);
         let (reason, sequence) = stop(&self.generation.scripts[0], self.called);
         let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
-        let usage = usage(&self.generation, self.cache);
+        let usage = usage(&self.generation, self.details);
         self.push(due, "message_delta", &json!({"type": "message_delta", "delta": delta, "usage": usage}));
         self.push(due, "message_stop", &json!({"type": "message_stop"}));
     }

@@ -13,14 +13,16 @@ use serde_json::{Value, json};
 use super::generation::{self, Asking, Generation};
 use super::json as wire;
 use super::refusal::Refusal;
-use crate::deliver::Reply;
-use crate::engine::{self, Engine, Ticket};
+use super::version::Version;
+use crate::engine::{self, Engine};
+use crate::reply::Reply;
 use crate::script::Finish;
+use crate::ticket::Ticket;
 use request::{Echoed, Request};
 
 /// Answers a request.
 pub(crate) fn answer(engine: &Arc<Engine>, body: &Value, ticket: &mut Ticket) -> Result<Reply, Refusal> {
-    let request = request::read(body)?;
+    let request = request::read(body, Version::parse(&engine.settings.version))?;
     let served = generation::generating(engine, request.model.as_deref(), "Responses")?;
     if request.background {
         let message = "This vLLM engine does not support `store=True` and therefore does not support the background mode. \
@@ -35,24 +37,25 @@ pub(crate) fn answer(engine: &Arc<Engine>, body: &Value, ticket: &mut Ticket) ->
     let Request { conversation, asked, stream, logprobs, hide_thought, custom, echoed, .. } = request;
     let prompt = generation::prompt(engine, &conversation)?;
     let asking = vec![Asking { conversation, prompt, plain: false }];
-    let generation = generation::generate(engine, served, asking, &asked, None)?;
-    ticket.begin(generation.work);
+    let mut prepared = generation::generate(engine, &served, asking, &asked, None)?;
+    prepared.enter(ticket)?;
     let about = About {
         id: format!("resp_{}", engine::id()),
         created: engine::now(),
-        model: served.model.id.clone(),
+        model: served.id.clone(),
         echoed,
         custom,
         logprobs,
         hide_thought,
     };
     if stream {
-        return Ok(Reply::events(stream::Events::new(generation, about)));
+        return Ok(Reply::stream(|admission| stream::Events::new(prepared.begin(admission), about)));
     }
-    let ready = generation.work.done();
-    let output = items::whole(&generation, &about);
-    let response = about.response(&generation, status(&generation), output, true);
-    Ok(Reply::json(StatusCode::OK, wire::python(&response)).at(ready))
+    Ok(Reply::later(move |admission| {
+        let generation = prepared.begin(admission);
+        let output = items::whole(&generation, &about);
+        wire::python(&about.response(&generation, status(&generation), output, true))
+    }))
 }
 
 /// A stored response that is asked for: there is none.
@@ -167,7 +170,7 @@ fn usage(generation: &Generation) -> Value {
     let (input, output) = (generation.work.prompt_tokens, generation.work.output_tokens);
     json!({
         "input_tokens": input,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "input_tokens_per_turn": [],
+        "input_tokens_details": {"cached_tokens": generation.cached, "cache_write_tokens": 0, "input_tokens_per_turn": [],
             "cached_tokens_per_turn": []},
         "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": generation.thought_tokens(), "tool_output_tokens": 0,

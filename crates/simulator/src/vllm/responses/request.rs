@@ -7,6 +7,7 @@ use crate::vllm::fields::Fields;
 use crate::vllm::refusal::{Invalid, Refusal};
 use crate::vllm::sampling::Asked;
 use crate::vllm::turns;
+use crate::vllm::version::Version;
 
 /// A request, as far as it matters.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(super) struct Echoed {
 ///
 /// # Errors
 /// vLLM's 400 for what it cannot be.
-pub(super) fn read(body: &Value) -> Result<Request, Refusal> {
+pub(super) fn read(body: &Value, version: Version) -> Result<Request, Refusal> {
     if body.get("prompt").is_some_and(|prompt| !prompt.is_null()) {
         return Err(Refusal::parameter("prompt template is not supported", "prompt"));
     }
@@ -56,7 +57,7 @@ pub(super) fn read(body: &Value) -> Result<Request, Refusal> {
     let declared = fields.list("tools").unwrap_or_default();
     let (tools, custom) = tools(declared);
     let choice = choice(&mut fields, &tools, !declared.is_empty())?;
-    let shape = shape(body)?;
+    let shape = shape(body, version)?;
     let instructions = fields.text("instructions").map(str::to_owned);
     let mut turns: Vec<Turn> = Vec::new();
     turns.extend(instructions.clone().map(|text| Turn {
@@ -222,14 +223,14 @@ fn choice(fields: &mut Fields<'_>, tools: &[Tool], declared: bool) -> Result<Cho
     }
 }
 
-fn shape(body: &Value) -> Result<Shape, Refusal> {
+fn shape(body: &Value, version: Version) -> Result<Shape, Refusal> {
     let format = body.get("text").and_then(|text| text.get("format"));
     match format.and_then(|format| format.get("type")).and_then(Value::as_str) {
         Some("json_object") => Ok(Shape::Object),
         Some("json_schema") => {
             Ok(format.and_then(|format| format.get("schema")).cloned().map_or(Shape::Object, Shape::Schema))
         }
-        _ => turns::shape(body),
+        _ => turns::shape(body, version),
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::items::{self, CallItem};
 use super::{About, status};
-use crate::deliver::Event;
 use crate::engine;
+use crate::reply::Event;
 use crate::script::Piece;
 use crate::vllm::generation::{Generation, Step, Steps};
 use crate::vllm::{json as wire, scored};

@@ -1,0 +1,96 @@
+//! What a request asks, as far as faults care.
+
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::Value;
+
+/// In whose words the answer comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Chat,
+    Completions,
+    Responses,
+    Messages,
+    /// None that streams text.
+    #[default]
+    Other,
+}
+
+impl Dialect {
+    /// The dialect of a route.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            "/v1/chat/completions" | "/chat/completions" => Dialect::Chat,
+            "/v1/completions" | "/completions" => Dialect::Completions,
+            "/v1/responses" => Dialect::Responses,
+            "/v1/messages" => Dialect::Messages,
+            _ => Dialect::Other,
+        }
+    }
+}
+
+/// What a request asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) model: Option<String>,
+    pub(crate) stream: bool,
+    body: Value,
+    edited: bool,
+}
+
+impl Asked {
+    /// Reads a request; a body that is no JSON says nothing.
+    pub(crate) fn read(head: &Parts, body: &Bytes) -> Self {
+        let path = head.uri.path().to_owned();
+        let dialect = Dialect::of(&path);
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
+        let stream = body.get("stream") == Some(&Value::Bool(true));
+        Asked { path, dialect, model, stream, body, edited: false }
+    }
+
+    /// Puts another model into the request; an empty name takes the model out.
+    pub(crate) fn name_model(&mut self, name: &str) {
+        let Value::Object(members) = &mut self.body else { return };
+        if name.is_empty() {
+            members.shift_remove("model");
+        } else {
+            members.insert("model".to_owned(), name.into());
+        }
+        self.model = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self.edited = true;
+    }
+
+    /// Asks the engine for a stream, or for none.
+    pub(crate) fn want_stream(&mut self, stream: bool) {
+        let Value::Object(members) = &mut self.body else { return };
+        if stream == self.stream || self.dialect == Dialect::Other {
+            return;
+        }
+        members.insert("stream".to_owned(), stream.into());
+        if !stream {
+            members.shift_remove("stream_options");
+        }
+        self.edited = true;
+    }
+
+    /// The body, if it is not as it came.
+    pub(crate) fn edited_body(&self) -> Option<Bytes> {
+        self.edited.then(|| Bytes::from(self.body.to_string()))
+    }
+
+    /// The first tool on offer, and the schema of its arguments.
+    pub(crate) fn tool(&self) -> Option<(&str, &Value)> {
+        let tool = self.body.get("tools")?.get(0)?.get("function")?;
+        Some((tool.get("name")?.as_str()?, tool.get("parameters").unwrap_or(&Value::Null)))
+    }
+
+    /// What the user said last, if it was plain text.
+    pub(crate) fn said(&self) -> &str {
+        let messages = self.body.get("messages").and_then(Value::as_array);
+        let last = messages.and_then(|messages| messages.last());
+        last.and_then(|message| message.get("content")?.as_str()).unwrap_or_default()
+    }
+}
