@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use simulator::{Model, Settings, Tasks};
+use simulator::{Model, Personality, Schedule, Settings, Tasks};
 
 use super::print;
 use crate::shutdown;
@@ -44,6 +45,22 @@ pub(crate) struct Simulate {
     /// Length of an embedding.
     #[arg(long, value_name = "N", default_value_t = Settings::default().embedding_dimensions)]
     embedding_dimensions: usize,
+    /// Whose ways it has: vllm, sglang, llamacpp or ollama.
+    #[arg(long, value_name = "ENGINE", default_value = "vllm")]
+    personality: Personality,
+    /// Version of that engine, which decides the spelling of some members. Without it a current one.
+    #[arg(long = "engine-version", value_name = "VERSION")]
+    version: Option<String>,
+    /// Requests answered at the same time; more wait.
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_num_seqs)]
+    max_num_seqs: usize,
+    /// Open the control routes: adapters, sleep and wake.
+    #[arg(long)]
+    dev_mode: bool,
+    /// JSON file that says which requests meet which fault: {"seed":1,"rules":[{"when":"always","fault":"status:503"}]}.
+    /// Without it, requests name their fault in the header x-simulate-fault or in their model.
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
 }
 
 /// What a simulated model can do.
@@ -65,12 +82,14 @@ pub(super) fn run(simulate: &Simulate) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(simulate: &Simulate) -> Settings {
+fn settings(simulate: &Simulate) -> anyhow::Result<Settings> {
+    let faults = simulate.faults.as_ref().map(|path| read_faults(path)).transpose()?;
+    let played = Settings::default().played_by(simulate.personality);
     let can = |task| simulate.tasks.is_empty() || simulate.tasks.contains(&task);
     let tasks =
         Tasks { generate: can(Task::Generate), embed: can(Task::Embed), classify: can(Task::Classify) };
     let models = simulate.models.iter();
-    Settings {
+    Ok(Settings {
         listen: SocketAddr::new(simulate.host, simulate.port),
         models: models.map(|id| Model { tasks, reasoning: simulate.reasoning, ..Model::named(id) }).collect(),
         api_key: simulate.api_key.clone(),
@@ -78,12 +97,22 @@ fn settings(simulate: &Simulate) -> Settings {
         decode_tokens_per_second: simulate.decode_tokens_per_second,
         max_model_len: simulate.max_model_len,
         embedding_dimensions: simulate.embedding_dimensions,
-        ..Settings::default()
-    }
+        version: simulate.version.clone().unwrap_or_else(|| played.version.clone()),
+        max_num_seqs: simulate.max_num_seqs,
+        dev_mode: simulate.dev_mode,
+        faults: faults.unwrap_or_default(),
+        ..played
+    })
+}
+
+fn read_faults(path: &Path) -> anyhow::Result<Schedule> {
+    let text = std::fs::read(path).with_context(|| format!("--faults {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("--faults {}: it is no schedule of faults", path.display()))
 }
 
 async fn serve(simulate: &Simulate) -> anyhow::Result<()> {
-    let settings = settings(simulate);
+    let settings = settings(simulate)?;
     let (listen, version) = (settings.listen, settings.version.clone());
     let engine = simulator::start(settings).await.with_context(|| format!("cannot simulate on {listen}"))?;
     say(simulate, &version, engine.address())?;
@@ -96,7 +125,13 @@ fn say(simulate: &Simulate, version: &str, address: SocketAddr) -> anyhow::Resul
     let mut out = print::out();
     let base = format!("http://{}/v1", reachable(address));
     let (model, auth) = (&simulate.models[0], key_header(simulate.api_key.as_deref()));
-    let title = print::paint(print::BOLD, format!("Simulated vLLM {version}"));
+    let engine = match simulate.personality {
+        Personality::Vllm => "vLLM",
+        Personality::Sglang => "SGLang",
+        Personality::LlamaCpp => "llama.cpp",
+        Personality::Ollama => "Ollama",
+    };
+    let title = print::paint(print::BOLD, format!("Simulated {engine} {version}"));
     writeln!(out, "{title} at {base}, serving {}", simulate.models.join(", "))?;
     writeln!(out)?;
     if simulate.tasks.is_empty() || simulate.tasks.contains(&Task::Generate) {
@@ -105,8 +140,9 @@ fn say(simulate: &Simulate, version: &str, address: SocketAddr) -> anyhow::Resul
         writeln!(out, "  {}", models_line(&base, auth.as_deref()))?;
     }
     writeln!(out)?;
-    let key = simulate.api_key.as_ref().map(|key| format!("VLLM_API_KEY={key} ")).unwrap_or_default();
-    writeln!(out, "The gateway in front of it:\n\n  VLLM_BASE_URL={base} {key}{}\n", print::program())?;
+    let kind = simulate.personality.name().to_ascii_uppercase();
+    let key = simulate.api_key.as_ref().map(|key| format!("{kind}_API_KEY={key} ")).unwrap_or_default();
+    writeln!(out, "The gateway in front of it:\n\n  {kind}_BASE_URL={base} {key}{}\n", print::program())?;
     writeln!(out, "{}", print::paint(print::DIM, "Ctrl-C ends it."))?;
     out.flush()?;
     Ok(())

@@ -126,3 +126,23 @@ async fn an_engine_that_hides_its_routes_is_learnt_on_use() {
     let done = ferrovia(&["doctor"]).env("VLLM_BASE_URL", &engine.url()).run().code(0);
     done.says(&["/openapi.json is not served", "chat; learnt on use: completions", "vllm/m"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simulated_engine_misbehaves_on_schedule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = folder.path().join("faults.json");
+    std::fs::write(&plan, r#"{"seed":1,"rules":[{"when":{"nth":2},"fault":"status:503"}]}"#)
+        .expect("written");
+    let (_engine, url) = simulated(&["--faults", plan.to_str().expect("a path")]);
+    let address = url.trim_start_matches("http://");
+    let ask = testkit::Request::post("/v1/chat/completions")
+        .json(r#"{"messages":[{"role":"user","content":"x"}],"max_tokens":1}"#);
+    for expected in [200, 503, 200] {
+        assert_eq!(testkit::client::send(address, &ask).await.status, expected);
+    }
+
+    std::fs::write(&plan, r#"{"rulez":[]}"#).expect("written");
+    let wrong = ferrovia(&["simulate", "--port", "0", "--faults", plan.to_str().expect("a path")]);
+    let said = wrong.run().code(1).err;
+    assert!(said.contains("faults.json") && said.contains("rulez"), "{said}");
+}
