@@ -1,13 +1,14 @@
 //! Configured secrets, kept out of everything that is said: messages, logs, relayed errors.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use domain::{Fault, Secret};
 use http::{HeaderMap, HeaderValue};
 
-/// Every configured secret.
+/// Every configured secret. A clone shares the list: every call has one.
 #[derive(Clone, Default)]
-pub struct Masks(Vec<Secret>);
+pub struct Masks(Arc<[Secret]>);
 
 /// Shorter ones are not masked: nothing would be left of what is said.
 const SHORTEST: usize = 4;
@@ -24,7 +25,7 @@ impl Masks {
         secrets.retain(|secret| secret.reveal().len() >= SHORTEST);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
         secrets.dedup();
-        Masks(secrets)
+        Masks(secrets.into())
     }
 
     /// The text with `***` for every secret in it.
@@ -61,7 +62,7 @@ impl Masks {
     /// The text with `***` for every secret, also where it stands with JSON's escapes; `None` if there is none.
     fn masked(&self, text: &str) -> Option<String> {
         let mut found = Vec::new();
-        for secret in &self.0 {
+        for secret in self.0.iter() {
             places(text, secret.reveal(), |place| found.push(place));
         }
         let mut read: Option<Unescaped> = None;
@@ -70,7 +71,7 @@ impl Masks {
                 break;
             }
             let level = Unescaped::of(text, read.as_ref());
-            for secret in &self.0 {
+            for secret in self.0.iter() {
                 places(&level.text, secret.reveal(), |place| {
                     found.push(level.written[place.start].start..level.written[place.end - 1].end);
                 });

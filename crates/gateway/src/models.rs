@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::instance::State;
 use crate::routing;
 use crate::trail::Progress;
-use crate::{Gateway, Instance, Inventory};
+use crate::{Gateway, Instance};
 
 /// The list, in the dialect of the client.
 pub fn list(gateway: &Gateway, dialect: Dialect, query: Option<&str>) -> Result<Bytes, Fault> {
@@ -148,9 +148,4 @@ fn anthropic_list(data: &[Value], query: Option<&str>) -> Result<Value, Fault> {
         "first_id": end(page.first()),
         "last_id": end(page.last()),
     }))
-}
-
-/// What `ferrovia models` and readiness look at: how many models there are.
-pub fn count(inventory: &Inventory) -> usize {
-    inventory.instances().iter().map(|instance| instance.state().models.len()).sum()
 }

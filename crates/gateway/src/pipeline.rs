@@ -223,7 +223,10 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
             });
         }
         Err(patience) => {
-            let message = format!("no complete answer within {} s", patience.as_secs_f64());
+            let message = format!(
+                "no complete answer within {} s, the limit that HTTP_TIMEOUT or the provider's timeouts.total sets",
+                patience.as_secs_f64()
+            );
             Err(Fault::new(FaultKind::TimedOut, message))
         }
     };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dialect::edit::json_string;
 use dialect::{Body, Edit};
-use domain::{Dialect, Fault, Operation};
+use domain::{Dialect, Fault};
 use provider::plan::{Plan, ReplyShape};
 
 use super::has_provider_member;
@@ -71,7 +71,6 @@ pub fn segments(call: &Call, route: &Route, plan: &Plan, changed: &Changed) -> V
         (Some(request), ReplyShape::Rerank) => vec![request.to_vllm(body, model)],
         (Some(request), ReplyShape::RerankV2) => vec![request.to_cohere(body, model)],
         (Some(request), ReplyShape::Score) => vec![request.to_score(body, model)],
-        _ if call.operation == Operation::Passthrough => vec![body.bytes().clone()],
         _ => body.apply(&changed.edits).into_vec(),
     }
 }

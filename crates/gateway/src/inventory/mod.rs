@@ -11,8 +11,6 @@ pub mod refresh;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use domain::ProviderName;
-
 use crate::Instance;
 
 /// Every configured instance, sorted by name.
@@ -57,12 +55,6 @@ impl Inventory {
     /// Whether there is nothing to call.
     pub fn is_empty(&self) -> bool {
         self.instances.is_empty()
-    }
-
-    /// Names of instances that never told what they have.
-    pub fn silent(&self) -> Vec<ProviderName> {
-        let silent = self.instances.iter().filter(|instance| !instance.state().has_answered());
-        silent.map(|instance| instance.name.clone()).collect()
     }
 
     /// Every public id that is known.
