@@ -287,12 +287,30 @@ def _told(events, consequences):
                     del one["data"][at]
             for counter in COUNTERS:
                 one["data"].pop(counter, None)
+            put_calls_together(one["data"])
         joined = _join(told[-1], one) if told else None
         if joined is None:
             told.append(one)
         else:
             told[-1] = joined
     return told
+
+
+def put_calls_together(data):
+    """Pieces of one tool call that stand in one chunk become one piece: a busy engine sends name and arguments so."""
+    for choice in data.get("choices") or []:
+        delta = choice.get("delta") or {}
+        together = {}
+        for piece in delta.get("tool_calls") or []:
+            call = together.setdefault(piece.get("index"), {})
+            function = call.get("function", {}) | piece.get("function", {})
+            if "arguments" in call.get("function", {}):
+                function["arguments"] = call["function"]["arguments"] + piece.get("function", {}).get("arguments", "")
+            call.update(piece)
+            if function:
+                call["function"] = function
+        if together:
+            delta["tool_calls"] = list(together.values())
 
 
 def choice_of(data):
