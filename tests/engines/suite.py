@@ -419,8 +419,20 @@ LEAVE_WITHIN = 5.0
 """Seconds in which an engine's own count must be back to nothing."""
 
 
-def leaving(bench, engine, path, stream=True, after_first_event=True, body=None):
-    """The client hangs up; the engine must stop working, and Ferrovia must go on serving."""
+def leaving(bench, engine, path, *how):
+    """The client hangs up; the engine must stop working, and Ferrovia must go on serving. A machine that is busy with
+    other things may miss the limit once; an engine that works on for nobody misses it every time."""
+    for attempt in range(3):
+        try:
+            return leave(bench, engine, path, *how)
+        except TimeoutError as late:
+            if attempt == 2:
+                raise
+            print(f"      once more: {late}", flush=True)
+    return None
+
+
+def leave(bench, engine, path, stream=True, after_first_event=True, body=None):
     wait_until(lambda: running(engine) == 0, 30, "an idle engine before the test")
     body = body or endless(engine, path, stream=stream)
     target = path.replace("/p/vllm/", f"/p/{engine.instance}/")
