@@ -11,18 +11,20 @@ the SDK's documentation names. Which words the model says is not.
 
 import argparse
 import contextlib
+import io
 import json
 import sys
+import wave
 
 import anthropic
 import openai
 
 import cases
-from stack import Gateway, add_engine_option, engines_for, public_ids, settings_for
+from stack import Gateway, add_engine_option, engines_for, public_ids, settings_for, speech_engine
 from suite import Tally
 
 KEY = "sk-master-of-the-clients"
-CHAT, EMBED = "vllm/tiny-chat", "vllm-embed/all-minilm-l6-v2"
+CHAT, EMBED, SPEECH = "vllm/tiny-chat", "vllm-embed/all-minilm-l6-v2", "vllm-speech/tiny-whisper"
 PLAIN = {"temperature": 0}
 """The Anthropic SDK no longer has this as an argument; the API still takes it."""
 TURIN = "What is the weather in Turin?"
@@ -165,6 +167,56 @@ def openai_errors(client, url):
     return found + raised("what a chat engine cannot do", openai.InternalServerError, unsupported, 501)
 
 
+def recording(seconds):
+    """A WAV file of so many seconds: 16 kHz, 16 bit, nothing to hear."""
+    sound = bytes(range(256)) * (seconds * 125)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(sound)
+    return ("a recording.wav", file.getvalue(), "audio/wav")
+
+
+def openai_transcription(client):
+    """A short file, and one that is too large to be kept in memory."""
+    found = []
+    for seconds in (2, 120):
+        heard = client.audio.transcriptions.create(model=SPEECH, file=recording(seconds), language="it")
+        found += expect(heard.text and heard.usage.seconds == seconds, f"{seconds} s: {heard}")
+    translated = client.audio.translations.create(model=SPEECH, file=recording(2))
+    return found + expect(translated.text, f"translated: {translated}")
+
+
+def openai_transcription_formats(client):
+    found = []
+    for form, begins in [("text", ""), ("srt", "1\n00:00:00,000 --> "), ("vtt", "WEBVTT\n\n")]:
+        heard = client.audio.transcriptions.create(model=SPEECH, file=recording(2), response_format=form)
+        found += expect(isinstance(heard, str) and heard.startswith(begins) and len(heard) > 10, f"{form}: {heard!r}")
+    verbose = client.audio.transcriptions.create(model=SPEECH, file=recording(2), response_format="verbose_json")
+    return found + expect(verbose.segments and verbose.duration, f"verbose_json: {verbose}")
+
+
+def openai_transcription_stream(client):
+    options = {"stream_include_usage": "true"}
+    stream = client.audio.transcriptions.create(model=SPEECH, file=recording(2), stream=True, extra_body=options)
+    events = [event.to_dict() for event in stream]
+    said = "".join(one["choices"][0]["delta"]["content"] for one in events if one["choices"])
+    found = expect(said, f"nothing was said: {events}")
+    return found + expect(events[-1].get("usage"), f"no usage at the end: {events[-1]}")
+
+
+def openai_transcription_errors(client):
+    def deaf():
+        client.audio.transcriptions.create(model=CHAT, file=recording(2))
+
+    found = raised("a chat engine asked to listen", openai.InternalServerError, deaf, 501)
+    without = client.with_options(max_retries=0)
+    unknown = lambda: without.audio.transcriptions.create(model="vllm-speech/nope", file=recording(2))  # noqa: E731
+    return found + raised("an unknown model", openai.BadRequestError, unknown, 400)
+
+
 def raised(what, kind, call, status):
     try:
         call()
@@ -274,6 +326,10 @@ def run(tally, gateway):
         ("responses tool", openai_responses_tool),
         ("embeddings", openai_embeddings),
         ("models", openai_models),
+        ("transcription, simulated", openai_transcription),
+        ("transcription formats, simulated", openai_transcription_formats),
+        ("transcription stream, simulated", openai_transcription_stream),
+        ("transcription errors, simulated", openai_transcription_errors),
     ]:
         tally.run(f"openai: {name}", check, first)
     tally.run("openai: errors", openai_errors, first, f"{gateway.url}/v1")
@@ -296,7 +352,7 @@ def main():
     asked = parser.parse_args()
     tally = Tally(asked.k)
     with contextlib.ExitStack() as stack:
-        engines = stack.enter_context(engines_for(asked.engine))
+        engines = [*stack.enter_context(engines_for(asked.engine)), stack.enter_context(speech_engine())]
         gateway = stack.enter_context(Gateway(settings_for(engines), KEY))
         gateway.wait_for_models(public_ids(engines))
         run(tally, gateway)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stack import Gateway, binary, engines_for, public_ids, settings_for
+from stack import Gateway, binary, engines_for, public_ids, settings_for, speech_engine
 from suite import Tally
 
 KEY = "sk-master-of-the-guide"
@@ -85,6 +85,7 @@ def substitutions(gateway, engines):
     for instance, names in {
         "vllm-embed": ["BAAI/bge-m3", "sentence-transformers/all-MiniLM-L6-v2"],
         "vllm-rerank": ["BAAI/bge-reranker-v2-m3"],
+        "vllm-speech": ["openai/whisper-large-v3"],
     }.items():
         if instance in by_name:
             pairs |= dict.fromkeys(names, by_name[instance].model)
@@ -144,9 +145,10 @@ def main():
     guide = Path(sys.argv[1])
     tally = Tally()
     with contextlib.ExitStack() as stack:
-        engines = stack.enter_context(engines_for("real"))
+        engines = [*stack.enter_context(engines_for("real")), stack.enter_context(speech_engine())]
         gateway = stack.enter_context(Gateway(settings_for(engines), KEY))
         gateway.wait_for_models(public_ids(engines))
+        (gateway.folder / "meeting.wav").write_bytes(b"RIFF" + bytes(2_000_000))
         pairs = substitutions(gateway, engines)
 
         def run(command):

@@ -29,7 +29,7 @@ ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("FERROVIA_ENGINES") or Path.home() / ".cache/ferrovia-engines")
 STATE = Path(os.environ.get("FERROVIA_STACK") or CACHE / "stack")
 
-TASKS = {"chat": "generate", "embed": "embed", "rerank": "classify"}
+TASKS = {"chat": "generate", "embed": "embed", "rerank": "classify", "speech": "transcribe"}
 """What the simulated engine calls these."""
 
 READY = {"real": 400, "simulator": 10}
@@ -52,6 +52,9 @@ KINDS = [
     Kind("vllm-embed", "embed", "all-minilm-l6-v2", "sk-embed"),
     Kind("vllm-rerank", "rerank", "tiny-rerank", None),
 ]
+
+SPEECH = Kind("vllm-speech", "speech", "tiny-whisper", None)
+"""A speech engine: simulated, because a real one needs a model that no package registry has."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,13 @@ class Engine:
         return Server(self.url, self.key)
 
 
-def start_engines(engine, state=STATE, only=None, flags=()):
+def start_engines(engine, state=STATE, only=None, flags=(), kinds=KINDS):
     """Starts all engines, or only those named, side by side, and waits until each answers /health. `flags` are for the
     simulated ones."""
     state.mkdir(parents=True, exist_ok=True)
     engines, children = [], []
     try:
-        for kind in KINDS:
+        for kind in kinds:
             if only and kind.instance not in only:
                 continue
             port = free_port()
@@ -222,6 +225,17 @@ def engines_for(engine):
         engines = start_engines(engine, Path(folder))
         try:
             yield engines
+        finally:
+            stop_engines(engines)
+
+
+@contextlib.contextmanager
+def speech_engine():
+    """A simulated speech engine that stops at the end."""
+    with tempfile.TemporaryDirectory(prefix="ferrovia-speech-") as folder:
+        engines = start_engines("simulator", Path(folder), flags=["--subtitles"], kinds=[SPEECH])
+        try:
+            yield engines[0]
         finally:
             stop_engines(engines)
 

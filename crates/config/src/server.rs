@@ -34,6 +34,13 @@ pub struct Server {
     #[serde(with = "crate::value::size")]
     #[schemars(with = "String", extend("x-env" = ["FERROVIA_UPLOAD_SIZE_LIMIT"], "x-kind" = "size", "x-min" = 1024))]
     pub upload_size_limit: u64,
+    /// Folder for uploads whose model stands behind the file. Empty: the system's folder for temporary files.
+    #[schemars(extend("x-env" = ["FERROVIA_UPLOAD_SPOOL_DIR"]))]
+    pub upload_spool_dir: String,
+    /// Bytes of uploads stored there by all calls together. Beyond it calls are answered with 503 and `Retry-After`.
+    #[serde(with = "crate::value::size")]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_UPLOAD_SPOOL_LIMIT"], "x-kind" = "size"))]
+    pub upload_spool_limit: u64,
     /// Request bytes held in memory by all calls together. Beyond it calls are answered with 503 and `Retry-After`.
     #[serde(with = "crate::value::size")]
     #[schemars(with = "String", extend("x-env" = ["FERROVIA_REQUEST_MEMORY_LIMIT"], "x-kind" = "size", "x-min" = 1048576))]
@@ -151,6 +158,8 @@ impl Default for Server {
             master_key: Secret::default(),
             body_size_limit: 10 << 20,
             upload_size_limit: 100 << 20,
+            upload_spool_dir: String::new(),
+            upload_spool_limit: 4 << 30,
             request_memory_limit: 256 << 20,
             max_header_size: 64 << 10,
             header_timeout: Duration::from_secs(10),

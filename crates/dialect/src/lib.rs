@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`json`] | one validating pass over a JSON text; an incremental one for large replies |
 //! | [`body`], [`edit`] | a request that has not forgotten how it was written, and the only ways to change it |
+//! | [`multipart`] | a form with files, looked at while it arrives |
 //! | [`sse`], [`marks`] | event boundaries, and what may be noticed in an event without decoding it |
 //! | [`stream`] | a streamed reply cut into frames |
 //! | [`reply`] | one whole JSON reply |
@@ -21,6 +22,7 @@ pub mod fault;
 pub mod json;
 pub mod listing;
 pub mod marks;
+pub mod multipart;
 pub mod reply;
 pub mod rerank;
 pub mod sse;

@@ -14,6 +14,7 @@ use crate::{fault, sse, usage};
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+static TRANSCRIBED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"transcript.text.done\""));
 static RESPONSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"response."));
 
 /// What a look at one event, or at a run of them, showed.
@@ -59,6 +60,7 @@ fn look_into(dialect: Dialect, event: &[u8], marks: &mut Marks) {
         Dialect::Chat | Dialect::Completions => chunk(event, marks),
         Dialect::Responses => responses(event, marks),
         Dialect::Messages => messages(event, marks),
+        Dialect::Transcription => transcription(event, marks),
         _ => foreign(event, marks),
     }
 }
@@ -166,6 +168,27 @@ fn chunk(event: &[u8], marks: &mut Marks) {
     marks.only_usage = marks.usage.is_some() && chunk.choices.as_ref().is_some_and(Vec::is_empty);
     let ended = |choice: &&Choice| choice.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
     marks.finished = chunk.choices.iter().flatten().filter(ended).count() as u32;
+}
+
+/// An event of a transcription: a chunk as vLLM writes it, or one of OpenAI's events, of which the last has all the text.
+///
+/// vLLM cuts long audio and finishes each cut, so a finished choice ends nothing; its usage chunk and `[DONE]` do.
+fn transcription(event: &[u8], marks: &mut Marks) {
+    chunk(event, marks);
+    marks.finished = 0;
+    marks.terminal = std::mem::take(&mut marks.only_usage);
+    if marks.fault.is_none() && TRANSCRIBED.find(event).is_some() {
+        let data = sse::read(event).data.unwrap_or_default();
+        let kind = serde_json::from_slice::<Typed>(&data).ok().and_then(|typed| typed.r#type);
+        marks.terminal |= kind.as_deref() == Some("transcript.text.done");
+    }
+}
+
+/// An event that says what it is.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Typed {
+    r#type: Option<String>,
 }
 
 /// An event of a Responses stream, as far as it ends one.
@@ -333,6 +356,29 @@ mod tests {
             )
             .terminal
         );
+    }
+
+    #[test]
+    fn a_transcription_ends_with_its_usage_or_its_whole_text() {
+        let look = |event: &str| look(Dialect::Transcription, event.as_bytes());
+        let chunk = look(
+            "data: {\"object\":\"transcription.chunk\",\"choices\":[{\"delta\":{\"content\":\" a\"},\"finish_reason\":\"stop\"}]}\n\n",
+        );
+        assert!(!chunk.terminal && chunk.finished == 0, "the next cut of the audio may follow");
+        let usage = look(
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"total_tokens\":11}}\n\n",
+        );
+        assert!(usage.terminal && !usage.only_usage);
+        assert_eq!(usage.usage.map(|u| (u.input, u.output)), Some((9, 2)));
+        let done = look(
+            "data: {\"type\":\"transcript.text.done\",\"text\":\"a\",\"usage\":{\"type\":\"tokens\",\"input_tokens\":4,\"output_tokens\":1}}\n\n",
+        );
+        assert!(done.terminal);
+        assert_eq!(done.usage.map(|u| u.input), Some(4));
+        let delta =
+            look("data: {\"type\":\"transcript.text.delta\",\"delta\":\"\\\"transcript.text.done\\\"\"}\n\n");
+        assert!(!delta.terminal);
+        assert!(look("data: {\"error\":{\"message\":\"x\",\"code\":500}}\n\n").fault.is_some());
     }
 
     #[test]

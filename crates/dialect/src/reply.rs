@@ -78,6 +78,7 @@ fn discriminators(operation: Operation, dialect: Dialect) -> &'static [(&'static
             &[("prompt", Kind::Text), ("content", Kind::Text), ("text", Kind::Texts)]
         }
         (Operation::Rerank, _) => &[("results", Kind::Array)],
+        (Operation::Transcribe | Operation::Translate, _) => &[("text", Kind::Text)],
         _ => &[],
     }
 }
@@ -217,9 +218,28 @@ pub fn not_an_answer(body: &[u8]) -> Fault {
     Fault::new(FaultKind::Broken, message)
 }
 
-/// The usage that a whole reply reports.
-pub fn usage(body: &Body) -> Option<Usage> {
-    usage::read(&body.raw("usage")?)
+/// The usage that a whole reply reports. A verbose transcription may tell the audio's `duration` alone.
+pub fn usage(operation: Operation, body: &Body) -> Option<Usage> {
+    if let Some(usage) = body.raw("usage") {
+        return usage::read(&usage);
+    }
+    if !matches!(operation, Operation::Transcribe | Operation::Translate) {
+        return None;
+    }
+    // a number, or a number in quotes
+    let duration = body.raw("duration")?;
+    let seconds: f64 = std::str::from_utf8(&duration).ok()?.trim_matches('"').parse().ok()?;
+    Some(Usage { audio_seconds: usage::whole_seconds(seconds), ..Usage::default() })
+}
+
+/// What a text that is no JSON says, where a transcription may be one: an error or a page in its place is none.
+pub fn judge_text(text: &[u8]) -> Result<(), Fault> {
+    if let Some(fault) = fault::in_reply(text) {
+        return Err(fault);
+    }
+    let begin: Vec<u8> = text.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
+    let page = begin.starts_with(b"<!doctype html") || begin.starts_with(b"<html");
+    if page { Err(not_an_answer(text)) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -176,11 +176,13 @@ impl EventStream {
     /// Whether the reply had ended as its dialect says it ends, when its bytes stopped.
     ///
     /// Chat and completions: `[DONE]`, or every choice finished. Responses: its terminal event. Messages:
-    /// `message_stop`. Nobody knows how a foreign stream ends.
+    /// `message_stop`. Transcriptions: `[DONE]`, the usage chunk, or the event with the whole text. Nobody knows how a
+    /// foreign stream ends.
     pub fn complete(&self) -> bool {
         match self.dialect {
             Dialect::Chat | Dialect::Completions => self.done || self.finished >= self.choices.max(1),
             Dialect::Responses | Dialect::Messages => self.terminal,
+            Dialect::Transcription => self.done || self.terminal,
             _ => true,
         }
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 ///
 /// Chat and completions: `prompt_tokens`, `completion_tokens` with `*_details`. Responses and Messages: `input_tokens`,
 /// `output_tokens`; Messages counts cached tokens outside `input_tokens`. Pooling and rerank: `total_tokens` alone.
+/// Transcriptions: as Responses, or `seconds` of audio (OpenAI's `type: duration`).
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Wire {
@@ -21,6 +22,7 @@ struct Wire {
     output_tokens_details: Option<Details>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    seconds: Option<f64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -30,7 +32,7 @@ struct Details {
     reasoning_tokens: Option<u64>,
 }
 
-/// Reads a usage object as it was written. `None` if it is not an object of token counts, or says nothing.
+/// Reads a usage object as it was written. `None` if it is not an object of counts, or says nothing.
 pub fn read(json: &[u8]) -> Option<Usage> {
     let wire: Wire = serde_json::from_slice(json).ok()?;
     let outside = wire.cache_read_input_tokens.unwrap_or(0) + wire.cache_creation_input_tokens.unwrap_or(0);
@@ -39,7 +41,8 @@ pub fn read(json: &[u8]) -> Option<Usage> {
         Some(input) => Some(input + outside),
         None => wire.total_tokens.map(|total| total.saturating_sub(output.unwrap_or(0))),
     };
-    if input.is_none() && output.is_none() {
+    let audio_seconds = wire.seconds.map(whole_seconds);
+    if input.is_none() && output.is_none() && audio_seconds.is_none() {
         return None;
     }
     let cached = |details: &Option<Details>| details.as_ref().and_then(|d| d.cached_tokens);
@@ -54,8 +57,15 @@ pub fn read(json: &[u8]) -> Option<Usage> {
         reasoning: reasoning(&wire.completion_tokens_details)
             .or(reasoning(&wire.output_tokens_details))
             .unwrap_or(0),
+        audio_seconds: audio_seconds.unwrap_or(0),
         estimated: false,
     })
+}
+
+/// Seconds as they are billed: every one that was begun.
+pub(crate) fn whole_seconds(seconds: f64) -> u64 {
+    // a cast from a float saturates, and takes what is no number for 0
+    seconds.ceil() as u64
 }
 
 /// What is known after a later report: Messages tells the input at its start and the output at its end.
@@ -66,6 +76,7 @@ pub fn later(before: Option<Usage>, now: Usage) -> Usage {
         output: if now.output == 0 { before.output } else { now.output },
         cached: now.cached.max(before.cached),
         reasoning: now.reasoning.max(before.reasoning),
+        audio_seconds: now.audio_seconds.max(before.audio_seconds),
         estimated: now.estimated,
     }
 }
@@ -97,6 +108,13 @@ mod tests {
             r#"{"input_tokens":5,"output_tokens":2,"cache_read_input_tokens":7,"cache_creation_input_tokens":1}"#,
             Some((13, 2, 7, 0)),
         );
+        check(
+            r#"{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}"#,
+            Some((14, 45, 0, 0)),
+        );
+        let heard = |json: &str| read(json.as_bytes()).map(|usage| usage.audio_seconds);
+        assert_eq!(heard(r#"{"type":"duration","seconds":3.2}"#), Some(4));
+        assert_eq!(heard(r#"{"type":"duration","seconds":-1}"#), Some(0));
         check(r#"{"total_tokens":9}"#, Some((9, 0, 0, 0)));
         check("{}", None);
         check("null", None);

@@ -85,6 +85,8 @@ pub enum Dialect {
     Embeddings,
     /// Rerank as vLLM, Jina, Cohere and Bifrost write it; the codec knows the shapes.
     Rerank,
+    /// OpenAI audio transcriptions and translations: a form in; JSON, a text or a stream out.
+    Transcription,
     /// vLLM's own JSON: score, classify, pooling, tokenize, detokenize.
     Vllm,
     /// Not ours to understand.
@@ -99,6 +101,13 @@ impl Dialect {
 
     /// Whether a reply in this dialect may be a stream of server-sent events.
     pub fn streams(self) -> bool {
-        matches!(self, Dialect::Chat | Dialect::Completions | Dialect::Responses | Dialect::Messages)
+        matches!(
+            self,
+            Dialect::Chat
+                | Dialect::Completions
+                | Dialect::Responses
+                | Dialect::Messages
+                | Dialect::Transcription
+        )
     }
 }

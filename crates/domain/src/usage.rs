@@ -1,6 +1,6 @@
-//! Tokens in, tokens out.
+//! Tokens in, tokens out; seconds, where audio is counted so.
 
-/// What one call used, in tokens. Zero where an upstream said nothing.
+/// What one call used, in tokens if nothing else is said. Zero where an upstream said nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt, those served from a cache included.
@@ -11,6 +11,8 @@ pub struct Usage {
     pub cached: u64,
     /// Tokens generated as reasoning; part of `output`.
     pub reasoning: u64,
+    /// Seconds of audio heard, rounded up: what speech models report instead of tokens.
+    pub audio_seconds: u64,
     /// The upstream did not report; the figures are our estimate.
     pub estimated: bool,
 }

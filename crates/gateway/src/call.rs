@@ -1,6 +1,7 @@
 //! A request as far as we need to understand it.
 
 mod check;
+pub mod upload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +17,9 @@ use serde::de::IgnoredAny;
 use crate::front::Route;
 use crate::inbound::{Inbound, InboundBody};
 use crate::{Gateway, Settings};
-pub(crate) use check::names_no_model;
-use check::{MISSING, check, given, wrong_type};
+pub(crate) use check::{MISSING, names_no_model, wrong_type};
+use check::{check, given};
+use upload::Form;
 
 /// What came with the request.
 pub enum Payload {
@@ -25,9 +27,11 @@ pub enum Payload {
     Empty,
     /// A JSON object that was read and checked.
     Json(Body),
+    /// A form with a file.
+    Form(Box<Form>),
     /// Bytes of somebody else's making, read.
     Opaque(Bytes),
-    /// A body that is relayed while it arrives, and can be sent only once. Uploads and long passthrough bodies.
+    /// A body that is relayed while it arrives, and can be sent only once: a long one of the passthrough.
     Stream {
         /// What is still arriving.
         source: InboundBody,
@@ -72,13 +76,13 @@ pub struct Held(Option<(Arc<AtomicUsize>, usize)>);
 
 impl Held {
     /// Holds nothing yet.
-    fn of(used: &Arc<AtomicUsize>) -> Held {
+    pub(crate) fn of(used: &Arc<AtomicUsize>) -> Held {
         Held(Some((used.clone(), 0)))
     }
 
     /// Holds so many bytes at least, and at most `whole`: doubled, so that a body is not copied for each of its pieces.
     /// Gives how many it holds.
-    fn grow(&mut self, needed: usize, whole: usize, limit: usize) -> Result<usize, Fault> {
+    pub(crate) fn grow(&mut self, needed: usize, whole: usize, limit: usize) -> Result<usize, Fault> {
         let Some((used, held)) = &mut self.0 else { return Ok(needed) };
         if needed <= *held {
             return Ok(*held);
@@ -119,8 +123,11 @@ impl Call {
         operation: Operation,
         dialect: Dialect,
     ) -> Result<Call, Fault> {
+        refuse_compressed(&inbound.head.headers)?;
+        if dialect == Dialect::Transcription {
+            return upload::read(gateway, inbound, operation).await;
+        }
         let Inbound { head, body, request_id, .. } = inbound;
-        refuse_compressed(&head.headers)?;
         let (bytes, memory) = read_whole(gateway, &head.headers, body, gateway.settings.body_limit).await?;
         let body = Body::read(bytes).map_err(rejected)?;
         let selector = selector(&body)?;
@@ -277,7 +284,7 @@ pub(crate) async fn read_whole(
 }
 
 /// A body that broke off, or did not come in time.
-fn unreadable(error: &(dyn std::error::Error + 'static)) -> Fault {
+pub(crate) fn unreadable(error: &(dyn std::error::Error + 'static)) -> Fault {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut) {

@@ -44,6 +44,8 @@ const FIXED: &[(&str, Operation, Dialect)] = &[
     ("/v1/embeddings", Operation::Embed, Dialect::Embeddings),
     ("/v1/rerank", Operation::Rerank, Dialect::Rerank),
     ("/v2/rerank", Operation::Rerank, Dialect::Rerank),
+    ("/v1/audio/transcriptions", Operation::Transcribe, Dialect::Transcription),
+    ("/v1/audio/translations", Operation::Translate, Dialect::Transcription),
     ("/v1/score", Operation::Score, Dialect::Vllm),
     ("/v1/classify", Operation::Classify, Dialect::Vllm),
     ("/v1/pooling", Operation::Pool, Dialect::Vllm),
@@ -53,8 +55,6 @@ const FIXED: &[(&str, Operation, Dialect)] = &[
 
 /// Routes of OpenAI's API that exist here but that nothing can serve yet.
 const NOT_YET: &[(&str, Operation)] = &[
-    ("/v1/audio/transcriptions", Operation::Transcribe),
-    ("/v1/audio/translations", Operation::Translate),
     ("/v1/audio/speech", Operation::Speak),
     ("/v1/images/generations", Operation::Draw),
     ("/v1/images/edits", Operation::Draw),

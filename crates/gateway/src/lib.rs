@@ -68,6 +68,7 @@ pub(crate) fn settings_for_tests() -> Settings {
         body_limit: 10 << 20,
         upload_limit: 100 << 20,
         memory_limit: 256 << 20,
+        spool: call::upload::SpoolSettings { folder: None, limit: 1 << 30 },
         user_path_headers: vec![
             HeaderName::from_static("x-ferrovia-user-path"),
             HeaderName::from_static("x-gomodel-user-path"),

@@ -50,6 +50,9 @@ pub struct CallEntry {
     pub output_tokens: u64,
     /// Tokens of the prompt that a cache served.
     pub cached_tokens: u64,
+    /// Seconds of audio heard, where audio was.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_seconds: u64,
     /// The upstream did not report; the figures are our estimate.
     pub estimated: bool,
     /// Requests sent upstream.
@@ -80,6 +83,11 @@ pub struct CallEntry {
     /// The upstream's status, where it answered with a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn micros<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -176,6 +184,7 @@ mod tests {
             input_tokens: 1,
             output_tokens: 2,
             cached_tokens: 0,
+            audio_seconds: 0,
             estimated: false,
             attempts: 1,
             duration_ms: 1.5,

@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::Gateway;
+use crate::call::upload::Spooled;
 use crate::reply::End;
 use crate::routing::Route;
 
@@ -109,8 +110,11 @@ pub struct Metrics {
     overhead: Histogram,
     in_flight: Family<FlightLabels, Gauge<i64, AtomicI64>>,
     open: Gauge<i64, AtomicI64>,
+    audio: Family<DeploymentLabels, Counter>,
     /// Request bytes held in memory.
     pub(crate) request_memory: Arc<AtomicUsize>,
+    /// Uploads that lie on disk.
+    pub(crate) spooled: Spooled,
 }
 
 /// Long calls are ordinary here: up to ten minutes.
@@ -162,7 +166,9 @@ impl Default for Metrics {
             overhead: Histogram::new(OVERHEAD),
             in_flight: Family::default(),
             open: Gauge::default(),
+            audio: Family::default(),
             request_memory: Arc::default(),
+            spooled: Spooled::default(),
         };
         registry.register("gomodel_requests", "Calls that reached an upstream", metrics.requests.clone());
         registry.register_with_unit(
@@ -184,6 +190,12 @@ impl Default for Metrics {
             metrics.first_bytes.clone(),
         );
         registry.register("ferrovia_tokens", "Tokens, as reported or estimated", metrics.tokens.clone());
+        registry.register_with_unit(
+            "ferrovia_audio",
+            "Seconds of audio heard, as reported",
+            Unit::Seconds,
+            metrics.audio.clone(),
+        );
         registry.register(
             "ferrovia_calls",
             "All requests by route and how they ended",
@@ -270,6 +282,10 @@ impl Metrics {
             self.retries.get_or_create(&labels).inc_by(u64::from(outcome.attempts - 1));
         }
         if let Some(usage) = outcome.usage {
+            if usage.audio_seconds > 0 {
+                let labels = DeploymentLabels { provider_name: provider_name.clone(), model: model.clone() };
+                self.audio.get_or_create(&labels).inc_by(usage.audio_seconds);
+            }
             for (kind, count) in [
                 ("input", usage.input),
                 ("output", usage.output),
@@ -345,6 +361,7 @@ struct Snapshot {
     breakers: Vec<(String, i64)>,
     idle_connections: i64,
     request_memory: i64,
+    spooled: i64,
 }
 
 impl Snapshot {
@@ -373,6 +390,7 @@ impl Snapshot {
                 .collect(),
             idle_connections: gateway.pool.idle_connections() as i64,
             request_memory: gateway.metrics.request_memory.load(std::sync::atomic::Ordering::Relaxed) as i64,
+            spooled: i64::try_from(gateway.metrics.spooled.bytes()).unwrap_or(i64::MAX),
         }
     }
 }
@@ -382,7 +400,7 @@ struct Live(Snapshot);
 
 impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Snapshot { providers, breakers, idle_connections, request_memory } = &self.0;
+        let Snapshot { providers, breakers, idle_connections, request_memory, spooled } = &self.0;
         let mut gauge =
             |name: &str, help: &str, rows: &mut dyn Iterator<Item = (Vec<(&str, String)>, i64)>| {
                 let mut family =
@@ -417,6 +435,11 @@ impl Collector for Live {
             "ferrovia_request_memory_bytes",
             "Bytes of request bodies held in memory",
             &mut std::iter::once((Vec::new(), *request_memory)),
+        )?;
+        gauge(
+            "ferrovia_upload_spool_bytes",
+            "Bytes of uploads that wait on disk",
+            &mut std::iter::once((Vec::new(), *spooled)),
         )?;
         let build = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         gauge("ferrovia_build_info", "Which version this is", &mut std::iter::once((build, 1)))

@@ -203,9 +203,9 @@ impl Flight {
     pub(crate) fn request(&mut self) -> Outbound {
         let call = &mut self.call;
         let body = match &mut call.payload {
-            Payload::Json(body) => OutBody::Segments(vec![body.bytes().clone()]),
             Payload::Opaque(bytes) => OutBody::Segments(vec![bytes.clone()]),
-            Payload::Empty => OutBody::Empty,
+            // a foreign body is never understood
+            Payload::Empty | Payload::Json(_) | Payload::Form(_) => OutBody::Empty,
             Payload::Stream { source, length } => {
                 let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
                 OutBody::Stream { body: std::mem::replace(source, empty), length: *length }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use domain::Secret;
 use http::HeaderName;
 
+use crate::call::upload::SpoolSettings;
+
 /// Settings that calls read. Built once from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub upload_limit: usize,
     /// All request bodies held in memory at one time, in bytes.
     pub memory_limit: usize,
+    /// Where uploads wait that cannot be sent on at once.
+    pub spool: SpoolSettings,
     /// Headers in which a caller may state its user path, first match wins.
     pub user_path_headers: Vec<HeaderName>,
     /// Whether usage is asked for on streams that did not ask.

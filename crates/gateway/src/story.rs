@@ -215,10 +215,10 @@ impl<'a> Play<'a> {
     /// Along the plans and the retries, as [`Flight::fly`] goes.
     fn fly_call<'s>(
         &mut self,
-        flight: Flight,
+        mut flight: Flight,
         answers: &mut impl Iterator<Item = &'s Pieces<'s>>,
     ) -> Result<(Beginning, VecDeque<Bytes>), Fault> {
-        for plan in flight.plans() {
+        for plan in &flight.plans().to_vec() {
             let mut retries = 0;
             loop {
                 self.asked(flight.request(plan));

@@ -11,7 +11,7 @@ use domain::{Blame, Dialect, Fault, Operation, Usage};
 use parking_lot::Mutex;
 
 use crate::Gateway;
-use crate::call::Call;
+use crate::call::{Call, Payload};
 use crate::identity::Caller;
 use crate::inbound::Inbound;
 use crate::log::CallEntry;
@@ -136,9 +136,11 @@ impl Trail {
         self.operation = Some(call.operation);
         self.stream = call.stream;
         self.requested = call.selector.as_ref().map(|selector| selector.qualified());
-        if let crate::call::Payload::Json(body) = &call.payload {
-            self.request_bytes = body.len() as u64;
-        }
+        self.request_bytes = match &call.payload {
+            Payload::Json(body) => body.len() as u64,
+            Payload::Form(form) => form.length().unwrap_or(self.request_bytes),
+            _ => self.request_bytes,
+        };
     }
 
     /// Notes who is to answer.
@@ -274,6 +276,7 @@ impl Trail {
             input_tokens: usage.input,
             output_tokens: usage.output,
             cached_tokens: usage.cached,
+            audio_seconds: usage.audio_seconds,
             estimated: usage.estimated,
             attempts: self.progress.attempts.load(Ordering::Relaxed),
             duration_ms: millis(self.arrived.elapsed()),

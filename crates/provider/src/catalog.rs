@@ -193,6 +193,8 @@ const OPENAI: Spec = Spec {
         (Operation::Generate, Dialect::Responses),
         (Operation::Complete, Dialect::Completions),
         (Operation::Embed, Dialect::Embeddings),
+        (Operation::Transcribe, Dialect::Transcription),
+        (Operation::Translate, Dialect::Transcription),
     ],
     open_ended: false,
     ..Spec::OPENAI_COMPATIBLE

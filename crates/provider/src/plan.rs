@@ -55,6 +55,8 @@ fn routes(operation: Operation, dialect: Dialect) -> &'static [Route] {
         (Operation::CountTokens, _) => &[Route(Api, "/messages/count_tokens")],
         (Operation::Complete, _) => &[Route(Api, "/completions")],
         (Operation::Embed, _) => &[Route(Api, "/embeddings")],
+        (Operation::Transcribe, _) => &[Route(Api, "/audio/transcriptions")],
+        (Operation::Translate, _) => &[Route(Api, "/audio/translations")],
         (Operation::Score, _) => &[Route(Api, "/score"), Route(Root, "/score")],
         (Operation::Classify, _) => &[Route(Root, "/classify"), Route(Api, "/classify")],
         (Operation::Pool, _) => &[Route(Root, "/pooling"), Route(Api, "/pooling")],

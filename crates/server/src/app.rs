@@ -8,6 +8,7 @@ use ::http::{HeaderName, HeaderValue};
 use anyhow::{Context, anyhow};
 use config::{ConfiguredModels, Loaded, StatusPattern};
 use domain::{ProviderName, Secret};
+use gateway::call::upload::SpoolSettings;
 use gateway::instance::{BreakerScope, Configured, ListMode, Making, RetryPolicy, StatusMatch};
 use gateway::inventory::filter::Filter;
 use gateway::inventory::refresh::Rhythm;
@@ -84,6 +85,10 @@ fn settings(config: &config::Config) -> anyhow::Result<Settings> {
         body_limit: bytes(server.body_size_limit),
         upload_limit: bytes(server.upload_size_limit),
         memory_limit: bytes(server.request_memory_limit),
+        spool: SpoolSettings {
+            folder: (!server.upload_spool_dir.is_empty()).then(|| PathBuf::from(&server.upload_spool_dir)),
+            limit: server.upload_spool_limit,
+        },
         user_path_headers,
         ask_for_usage: config.usage.enabled && config.usage.enforce_returning_usage_data,
         provider_member: server.provider_member,

@@ -81,11 +81,11 @@ impl Engine {
 
     /// What any of the models can do.
     pub(crate) fn tasks(&self) -> Tasks {
-        let none = Tasks { generate: false, embed: false, classify: false };
-        self.models.iter().fold(none, |all, model| Tasks {
+        self.models.iter().fold(Tasks::NONE, |all, model| Tasks {
             generate: all.generate || model.tasks.generate,
             embed: all.embed || model.tasks.embed,
             classify: all.classify || model.tasks.classify,
+            transcribe: all.transcribe || model.tasks.transcribe,
         })
     }
 

@@ -62,6 +62,7 @@ mod deliver;
 mod engine;
 mod exchange;
 mod fault;
+mod form;
 mod llamacpp;
 mod logprobs;
 mod metrics;

@@ -94,6 +94,12 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// Whether usage carries `prompt_tokens_details`, as after `--enable-prompt-tokens-details`.
     pub prompt_tokens_details: bool,
+    /// Whether the speech routes answer `text`, `srt` and `vtt` with texts, as OpenAI does and vLLM's plug-in for Apple
+    /// silicon. vLLM 0.32 itself answers the first as JSON and refuses the others.
+    pub subtitles: bool,
+    /// The largest audio file, in bytes. vLLM's is 25 MiB unless `VLLM_MAX_AUDIO_CLIP_FILESIZE_MB` says otherwise; `None`
+    /// leaves it to [`Settings::body_limit`].
+    pub max_audio_bytes: Option<usize>,
     /// How long a connection may idle after an answer before it is closed. uvicorn's is five seconds.
     pub idle_close: Duration,
     /// The longest request body taken, in bytes.
@@ -135,8 +141,10 @@ impl Default for Settings {
             embedding_dimensions: 384,
             labels: vec!["LABEL_0".to_owned(), "LABEL_1".to_owned()],
             prompt_tokens_details: true,
+            subtitles: false,
+            max_audio_bytes: None,
             idle_close: Duration::from_secs(5),
-            body_limit: 64 << 20,
+            body_limit: 128 << 20,
             remembered: 1_000,
             max_num_seqs: 1_024,
             max_num_queued_reqs: None,
@@ -207,19 +215,25 @@ pub struct Tasks {
     pub embed: bool,
     /// Classification; also pooling, scores and reranking.
     pub classify: bool,
+    /// Speech to text: transcriptions and translations.
+    pub transcribe: bool,
 }
 
 impl Tasks {
     /// Text generation alone.
-    pub const GENERATE: Tasks = Tasks { generate: true, embed: false, classify: false };
+    pub const GENERATE: Tasks = Tasks { generate: true, ..Tasks::NONE };
     /// Embeddings alone.
-    pub const EMBED: Tasks = Tasks { generate: false, embed: true, classify: false };
+    pub const EMBED: Tasks = Tasks { embed: true, ..Tasks::NONE };
     /// Classification and reranking alone.
-    pub const CLASSIFY: Tasks = Tasks { generate: false, embed: false, classify: true };
+    pub const CLASSIFY: Tasks = Tasks { classify: true, ..Tasks::NONE };
+    /// Speech to text alone.
+    pub const TRANSCRIBE: Tasks = Tasks { transcribe: true, ..Tasks::NONE };
+    /// Nothing at all.
+    pub const NONE: Tasks = Tasks { generate: false, embed: false, classify: false, transcribe: false };
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Tasks { generate: true, embed: true, classify: true }
+        Tasks { generate: true, embed: true, classify: true, transcribe: true }
     }
 }

@@ -10,8 +10,11 @@ use crate::{Body, Edit};
 /// one for the usage if it is reported, and `[DONE]`.
 ///
 /// A chat message becomes the chunk's delta, its tool calls numbered as a stream numbers them. Every other member stays
-/// as it was written, whether known or not.
+/// as it was written, whether known or not. A transcription is told in OpenAI's events.
 pub fn as_stream(dialect: Dialect, body: &Body) -> Result<Bytes, Fault> {
+    if dialect == Dialect::Transcription {
+        return Ok(transcript(body));
+    }
     let object: &[u8] = match dialect {
         Dialect::Completions => b"\"text_completion\"",
         _ => b"\"chat.completion.chunk\"",
@@ -42,6 +45,17 @@ pub fn as_stream(dialect: Dialect, body: &Body) -> Result<Bytes, Fault> {
     }
     out.extend_from_slice(b"data: [DONE]\n\n");
     Ok(out.into())
+}
+
+/// The events of a whole transcription: all of its text at once, as OpenAI's two kinds of event tell it.
+fn transcript(body: &Body) -> Bytes {
+    let text = body.raw("text").unwrap_or_default();
+    let mut out = Vec::with_capacity(2 * text.len() + body.len() + 128);
+    event(&[b"{\"type\":\"transcript.text.delta\",\"delta\":", &text[..], b"}"].concat(), &mut out);
+    let done = body.apply(&[Edit::set("type", &b"\"transcript.text.done\""[..])]);
+    event(&done.to_bytes(), &mut out);
+    out.extend_from_slice(b"data: [DONE]\n\n");
+    out.into()
 }
 
 fn broken(member: &str) -> Fault {

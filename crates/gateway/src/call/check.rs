@@ -6,7 +6,7 @@ use domain::{Dialect, Fault, Operation};
 use serde::de::IgnoredAny;
 
 /// The code of a fault about a member that is not there.
-pub(super) const MISSING: &str = "missing_required_parameter";
+pub(crate) const MISSING: &str = "missing_required_parameter";
 
 /// Whether a request was refused because it names no model.
 pub(crate) fn names_no_model(fault: &Fault) -> bool {
@@ -19,7 +19,7 @@ fn missing(name: &str) -> Fault {
 }
 
 /// A member of another type than it must have.
-pub(super) fn wrong_type(name: &str, expected: &str) -> Fault {
+pub(crate) fn wrong_type(name: &str, expected: &str) -> Fault {
     Fault::invalid(format!("'{name}' must be {expected}")).param(name).code("invalid_type")
 }
 

@@ -44,6 +44,12 @@ pub(crate) fn media_type(head: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Whether a media type is one of those in which speech engines send texts and subtitles.
+fn is_transcript(kind: &str) -> bool {
+    let page = matches!(kind, "text/html" | "text/event-stream");
+    kind == "application/x-subrip" || (kind.starts_with("text/") && !page)
+}
+
 /// The next piece of an answer, in time.
 async fn next(incoming: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Fault> {
     loop {
@@ -169,12 +175,18 @@ impl Flight {
         let packed = matches!(self.call.operation, Operation::Embed | Operation::Pool);
         let (operation, dialect) = (self.call.operation, self.call.dialect);
         let stream = || EventStream::new(dialect, self.call.choices, self.changed.hide_usage);
+        // a form's field that asks for a stream may not have arrived when the call was understood
+        let transcribed = dialect == Dialect::Transcription;
         let heard = match &*kind {
             "application/octet-stream" if packed => Heard::Nothing,
-            "text/event-stream" if self.call.stream => Heard::Stream(stream(), Vec::new()),
+            "text/event-stream" if self.call.stream || transcribed => Heard::Stream(stream(), Vec::new()),
+            kind if !self.call.stream && self.takes_text() && is_transcript(kind) => {
+                Heard::Text(Gathered::up_to(JUDGED))
+            }
             "text/plain" | "" if self.call.stream => Heard::Unlabelled(stream(), Gathered::up_to(JUDGED)),
             "application/json"
-                if self.call.stream && matches!(dialect, Dialect::Chat | Dialect::Completions) =>
+                if self.call.stream
+                    && matches!(dialect, Dialect::Chat | Dialect::Completions | Dialect::Transcription) =>
             {
                 Heard::Whole(Gathered::up_to(WHOLE))
             }
@@ -250,11 +262,22 @@ impl Flight {
                 let body = Body::read(bytes.clone()).map_err(|_| reply::not_an_answer(&bytes))?;
                 reply::judge(&self.asked(), &body).map_err(|fault| self.inside_a_success(fault, head))?;
                 told = reply::told(self.call.dialect, &body);
-                let mut frames = self.with_provider(&body, reply::usage(&body), &mut changes);
+                let mut frames =
+                    self.with_provider(&body, reply::usage(self.call.operation, &body), &mut changes);
                 if told.is_some() {
                     frames = self.without_secrets(frames);
                 }
                 (frames, None)
+            }
+            Heard::Text(gathered) => {
+                if let Some(kind) = head.get(header::CONTENT_TYPE) {
+                    headers.insert(header::CONTENT_TYPE, kind.clone());
+                }
+                let more = gathered.is_too_long();
+                let text = gathered.bytes();
+                reply::judge_text(&text).map_err(|fault| self.inside_a_success(fault, head))?;
+                let frame = Frame { raw: text, marks: Marks::default() };
+                (vec![frame], more.then_some(Relay::Opaque(Watch::Nothing)))
             }
             Heard::Rerank(gathered) => {
                 headers.insert(header::CONTENT_TYPE, json);
@@ -298,6 +321,11 @@ impl Flight {
         let Ok(body) = Body::read(bytes.clone()) else { return Err(self.no_stream(&bytes, head)) };
         reply::judge(&self.asked(), &body).map_err(|fault| self.inside_a_success(fault, head))?;
         reply::as_stream(self.call.dialect, &body)
+    }
+
+    /// Whether the answer may be a text that is no JSON.
+    fn takes_text(&self) -> bool {
+        matches!(&self.call.payload, Payload::Form(form) if form.takes_text())
     }
 
     /// What the reply answers.

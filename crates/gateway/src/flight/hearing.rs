@@ -41,6 +41,8 @@ pub(super) enum Heard {
     Large(Box<Large>),
     /// A reply that must be rewritten.
     Rerank(Gathered),
+    /// A text that is no JSON, and may be.
+    Text(Gathered),
 }
 
 impl Hearing {
@@ -82,9 +84,10 @@ impl Hearing {
                 large.take(&bytes);
                 large.enough()
             }
-            Heard::NoStream(gathered) | Heard::Whole(gathered) | Heard::Rerank(gathered) => {
-                gathered.take(bytes)
-            }
+            Heard::NoStream(gathered)
+            | Heard::Whole(gathered)
+            | Heard::Rerank(gathered)
+            | Heard::Text(gathered) => gathered.take(bytes),
         };
     }
 

@@ -16,13 +16,13 @@ use std::time::{Duration, SystemTime};
 use dialect::fault::is_about_the_model;
 use dialect::stream::Frame;
 use domain::{Blame, Fault, FaultKind, Operation, Retry};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use provider::plan::{Plan, plans};
 use provider::{Known, Outgoing};
 use tokio::time::Instant;
-use upstream::{BodyError, Incoming, OutBody, Outbound, Pass, SendError};
+use upstream::{BodyError, Incoming, Outbound, Pass, SendError};
 
-use crate::call::{Call, Payload};
+use crate::call::{Call, Payload, upload};
 use crate::instance::Learned;
 use crate::reply::relay::Relay;
 use crate::routing::Route;
@@ -228,7 +228,11 @@ impl Flight {
     }
 
     fn replayable(&self) -> bool {
-        !matches!(self.call.payload, Payload::Stream { .. })
+        match &self.call.payload {
+            Payload::Form(form) => form.replayable(),
+            Payload::Stream { .. } => false,
+            Payload::Json(_) | Payload::Opaque(_) | Payload::Empty => true,
+        }
     }
 
     /// One request.
@@ -247,14 +251,22 @@ impl Flight {
     }
 
     /// The request as it goes out now under one plan; counted.
-    pub(crate) fn request(&self, plan: &Plan) -> Outbound {
+    pub(crate) fn request(&mut self, plan: &Plan) -> Outbound {
         self.progress.attempts.fetch_add(1, Ordering::Relaxed);
         self.progress.began.store(true, Ordering::Relaxed);
+        let mut headers =
+            headers::for_a_call(&self.call.headers, &self.route.instance, &self.call.request_id);
+        if let (Payload::Form(_), Some(kind)) =
+            (&self.call.payload, self.call.headers.get(header::CONTENT_TYPE))
+        {
+            // it names the boundary
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
         Outbound {
             method: self.call.method.clone(),
             path_and_query: plan.path.clone(),
-            headers: headers::for_a_call(&self.call.headers, &self.route.instance, &self.call.request_id),
-            body: OutBody::Segments(outgoing::segments(&self.call, &self.route, plan, &self.changed)),
+            headers,
+            body: outgoing::body(&mut self.call, &self.route, plan, &self.changed),
         }
     }
 
@@ -286,6 +298,9 @@ impl Flight {
 
 /// What it means that no answer came.
 pub(crate) fn unsent(error: &SendError) -> Fault {
+    if let Some(fault) = upload::refused(error) {
+        return fault.clone();
+    }
     let kind = match error {
         _ if error.is_callers() => FaultKind::Invalid,
         _ if error.timed_out() => FaultKind::TimedOut,
@@ -297,6 +312,9 @@ pub(crate) fn unsent(error: &SendError) -> Fault {
 
 /// What it means that an answer broke off before anything of it was said to the client.
 pub(crate) fn broken_off(error: &BodyError) -> Fault {
+    if let Some(fault) = upload::refused(error) {
+        return fault.clone();
+    }
     Fault::new(FaultKind::Unreachable, format!("the upstream's answer broke off: {}", error.sentence()))
 }
 

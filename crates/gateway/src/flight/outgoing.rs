@@ -5,6 +5,7 @@ use dialect::edit::json_string;
 use dialect::{Body, Edit};
 use domain::{Dialect, Fault};
 use provider::plan::{Plan, ReplyShape};
+use upstream::OutBody;
 
 use super::has_provider_member;
 use crate::Settings;
@@ -27,6 +28,11 @@ pub struct Changed {
 /// Decides what is changed.
 pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Changed, Fault> {
     let mut changed = Changed::default();
+    if let Payload::Form(form) = &call.payload
+        && form.model() != route.model.as_str().as_bytes()
+    {
+        changed.names.push("request.model");
+    }
     let Payload::Json(body) = &call.payload else { return Ok(changed) };
     if body.string("model")?.as_deref() != Some(route.model.as_str()) {
         changed.edits.push(Edit::set("model", json_string(route.model.as_str())));
@@ -60,17 +66,18 @@ fn with_usage(body: &Body) -> Result<Bytes, Fault> {
 }
 
 /// The body as it goes out under one plan.
-pub fn segments(call: &Call, route: &Route, plan: &Plan, changed: &Changed) -> Vec<Bytes> {
-    let body = match &call.payload {
-        Payload::Json(body) => body,
-        Payload::Opaque(bytes) => return vec![bytes.clone()],
-        Payload::Empty | Payload::Stream { .. } => return Vec::new(),
-    };
+pub fn body(call: &mut Call, route: &Route, plan: &Plan, changed: &Changed) -> OutBody {
     let model = route.model.as_str();
-    match (&call.rerank, plan.reply) {
+    let body = match &mut call.payload {
+        Payload::Json(body) => body,
+        Payload::Form(form) => return form.body(model),
+        // nothing else is planned
+        Payload::Opaque(_) | Payload::Empty | Payload::Stream { .. } => return OutBody::Empty,
+    };
+    OutBody::Segments(match (&call.rerank, plan.reply) {
         (Some(request), ReplyShape::Rerank) => vec![request.to_vllm(body, model)],
         (Some(request), ReplyShape::RerankV2) => vec![request.to_cohere(body, model)],
         (Some(request), ReplyShape::Score) => vec![request.to_score(body, model)],
         _ => body.apply(&changed.edits).into_vec(),
-    }
+    })
 }

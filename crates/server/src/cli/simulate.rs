@@ -54,6 +54,9 @@ pub(crate) struct Simulate {
     /// Requests answered at the same time; more wait.
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_num_seqs)]
     max_num_seqs: usize,
+    /// Answer the formats text, srt and vtt of transcriptions with texts, as OpenAI does; vLLM itself does not.
+    #[arg(long)]
+    subtitles: bool,
     /// Open the control routes: adapters, sleep and wake.
     #[arg(long)]
     dev_mode: bool,
@@ -72,6 +75,8 @@ enum Task {
     Embed,
     /// Classification; also scores and reranking.
     Classify,
+    /// Speech to text: transcriptions and translations.
+    Transcribe,
 }
 
 /// Runs until it is asked to end.
@@ -86,8 +91,12 @@ fn settings(simulate: &Simulate) -> anyhow::Result<Settings> {
     let faults = simulate.faults.as_ref().map(|path| read_faults(path)).transpose()?;
     let played = Settings::default().played_by(simulate.personality);
     let can = |task| simulate.tasks.is_empty() || simulate.tasks.contains(&task);
-    let tasks =
-        Tasks { generate: can(Task::Generate), embed: can(Task::Embed), classify: can(Task::Classify) };
+    let tasks = Tasks {
+        generate: can(Task::Generate),
+        embed: can(Task::Embed),
+        classify: can(Task::Classify),
+        transcribe: can(Task::Transcribe),
+    };
     let models = simulate.models.iter();
     Ok(Settings {
         listen: SocketAddr::new(simulate.host, simulate.port),
@@ -99,6 +108,7 @@ fn settings(simulate: &Simulate) -> anyhow::Result<Settings> {
         embedding_dimensions: simulate.embedding_dimensions,
         version: simulate.version.clone().unwrap_or_else(|| played.version.clone()),
         max_num_seqs: simulate.max_num_seqs,
+        subtitles: simulate.subtitles,
         dev_mode: simulate.dev_mode,
         faults: faults.unwrap_or_default(),
         ..played

@@ -32,4 +32,5 @@ mod shutdown;
 mod silence;
 mod slow_clients;
 mod streams;
+mod transcription;
 mod unsupported;

@@ -162,15 +162,6 @@ async fn routes_that_nothing_serves_yet_exist_and_say_so() {
         let line = gateway.line_of(&response).await;
         assert_eq!((&line["outcome"], &line["attempts"]), (&json!("refused"), &json!(0)), "{line}");
     }
-    let upload = Request::post("/v1/audio/transcriptions")
-        .header("content-type", "multipart/form-data; boundary=x")
-        .body("--x\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\ntiny\r\n--x--\r\n");
-    let response = gateway.send(&upload).await;
-    assert_eq!(
-        (response.status, told("/v1", &response).code.as_deref()),
-        (501, Some("unsupported_operation")),
-        "{response}"
-    );
     assert_eq!(upstream.requests().len(), 2 * PROBES, "nobody was asked but for news of an unknown model");
 }
 

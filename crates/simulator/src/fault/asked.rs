@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde_json::Value;
 
+use crate::form::Form;
+
 /// In whose words the answer comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -45,6 +47,10 @@ impl Asked {
     pub(crate) fn read(head: &Parts, body: &Bytes) -> Self {
         let path = head.uri.path().to_owned();
         let dialect = Dialect::of(&path);
+        if let Some(form) = Form::read(&head.headers, body) {
+            let model = form.text("model").map(str::to_owned);
+            return Asked { path, dialect, model, stream: form.flag("stream"), ..Asked::default() };
+        }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
         let stream = body.get("stream") == Some(&Value::Bool(true));

@@ -18,6 +18,7 @@ mod routes;
 pub(crate) mod sampling;
 mod scored;
 mod scoring;
+mod speech;
 mod tokenize;
 pub(crate) mod turns;
 mod usage;
@@ -32,6 +33,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::engine::{self, Engine};
+use crate::form::Form;
 use crate::reply::{Reply, Vary};
 use crate::seed::hash;
 use crate::ticket::Ticket;
@@ -99,7 +101,7 @@ fn act(
     parameter: Option<&str>,
     engine: &Arc<Engine>,
     head: &Parts,
-    body: &[u8],
+    body: &Bytes,
     ticket: &mut Ticket,
 ) -> Reply {
     let version = Version::parse(&engine.settings.version);
@@ -156,6 +158,12 @@ fn act(
         Action::Chat => read(&mut |body| chat::answer(engine, head, body, ticket)),
         Action::Completions => read(&mut |body| completions::answer(engine, head, body, ticket)),
         Action::Responses => read(&mut |body| responses::answer(engine, body, ticket)),
+        Action::Transcriptions => {
+            speech::answer(engine, speech::Task::Transcribe, Form::read(&head.headers, body).as_ref(), ticket)
+        }
+        Action::Translations => {
+            speech::answer(engine, speech::Task::Translate, Form::read(&head.headers, body).as_ref(), ticket)
+        }
         Action::Messages => {
             return read(&mut |body| messages::answer(engine, head, body, ticket))
                 .unwrap_or_else(|refusal| refusal.anthropic(version));

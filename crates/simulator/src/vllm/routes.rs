@@ -43,6 +43,8 @@ pub(crate) enum Action {
     Completions,
     Messages,
     CountTokens,
+    Transcriptions,
+    Translations,
     /// There, but switched off.
     ScaleOut,
     OpenApi,
@@ -76,6 +78,8 @@ enum Needs {
     Generate,
     Embed,
     Classify,
+    /// Speech to text.
+    Transcribe,
     /// Any task that turns texts into numbers.
     Pooling,
     /// Text generation, in a version that knows the Responses dialect.
@@ -114,7 +118,7 @@ const fn unlisted(route: Route) -> Route {
     Route { listed: false, ..route }
 }
 
-const ROUTES: [Route; 41] = [
+const ROUTES: [Route; 43] = [
     unlisted(get("/openapi.json", Action::OpenApi)),
     get("/load", Action::Load),
     get("/version", Action::Version),
@@ -141,6 +145,8 @@ const ROUTES: [Route; 41] = [
     post("/v1/completions", Action::Completions, Needs::Generate),
     post("/v1/messages", Action::Messages, Needs::Messages),
     post("/v1/messages/count_tokens", Action::CountTokens, Needs::Messages),
+    post("/v1/audio/transcriptions", Action::Transcriptions, Needs::Transcribe),
+    post("/v1/audio/translations", Action::Translations, Needs::Transcribe),
     unlisted(post("/inference/v1/generate", Action::ScaleOut, Needs::Generate)),
     unlisted(post("/v1/chat/completions/render", Action::ScaleOut, Needs::Generate)),
     unlisted(post("/v1/completions/render", Action::ScaleOut, Needs::Generate)),
@@ -167,6 +173,7 @@ pub(crate) fn of(offer: Offer) -> impl Iterator<Item = &'static Route> + Clone {
         Needs::Messages => offer.tasks.generate && offer.version.messages(),
         Needs::Embed => offer.tasks.embed,
         Needs::Classify => offer.tasks.classify,
+        Needs::Transcribe => offer.tasks.transcribe,
         Needs::Pooling => offer.tasks.embed || offer.tasks.classify,
         Needs::DevMode => offer.dev_mode,
     })

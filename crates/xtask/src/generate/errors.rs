@@ -56,7 +56,7 @@ fn meaning(kind: FaultKind) -> &'static str {
 }
 
 /// The words for programs, in `error.code`.
-const CODES: [(&str, &str); 16] = [
+const CODES: &[(&str, &str)] = &[
     ("circuit_breaker_open", "The model failed too often and is left alone for a while."),
     (
         "control_route_denied",
@@ -76,6 +76,7 @@ const CODES: [(&str, &str); 16] = [
     ("unsupported_operation", "The provider cannot do this."),
     ("unsupported_rerank_operation", "The provider cannot rerank."),
     ("unsupported_response_operation", "The provider has no Responses, or cannot store them."),
+    ("upload_spool_unavailable", "An upload that must be stored cannot be; send `model` before the file."),
 ];
 
 /// The page, in Markdown. Fails if the sources know a code that is not described here, or the other way round.

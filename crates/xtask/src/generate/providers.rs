@@ -7,7 +7,7 @@ use provider::spec::Probe;
 use provider::{CATALOG, Known, Spec};
 
 /// What clients may ask for, as the routes are called.
-const ASKED: [(&str, Operation, Dialect); 12] = [
+const ASKED: [(&str, Operation, Dialect); 14] = [
     ("chat completions", Operation::Generate, Dialect::Chat),
     ("completions", Operation::Complete, Dialect::Completions),
     ("Responses", Operation::Generate, Dialect::Responses),
@@ -15,6 +15,8 @@ const ASKED: [(&str, Operation, Dialect); 12] = [
     ("count tokens", Operation::CountTokens, Dialect::Messages),
     ("embeddings", Operation::Embed, Dialect::Embeddings),
     ("rerank", Operation::Rerank, Dialect::Rerank),
+    ("transcription", Operation::Transcribe, Dialect::Transcription),
+    ("translation of speech", Operation::Translate, Dialect::Transcription),
     ("score", Operation::Score, Dialect::Vllm),
     ("classify", Operation::Classify, Dialect::Vllm),
     ("pooling", Operation::Pool, Dialect::Vllm),

@@ -114,7 +114,7 @@ impl Examination {
 }
 
 /// Our fronts, as they are called here.
-const FRONTS: [(&str, Operation, Dialect); 12] = [
+const FRONTS: [(&str, Operation, Dialect); 14] = [
     ("chat", Operation::Generate, Dialect::Chat),
     ("completions", Operation::Complete, Dialect::Completions),
     ("responses", Operation::Generate, Dialect::Responses),
@@ -122,6 +122,8 @@ const FRONTS: [(&str, Operation, Dialect); 12] = [
     ("count_tokens", Operation::CountTokens, Dialect::Messages),
     ("embeddings", Operation::Embed, Dialect::Embeddings),
     ("rerank", Operation::Rerank, Dialect::Rerank),
+    ("transcription", Operation::Transcribe, Dialect::Transcription),
+    ("translation", Operation::Translate, Dialect::Transcription),
     ("score", Operation::Score, Dialect::Vllm),
     ("classify", Operation::Classify, Dialect::Vllm),
     ("pooling", Operation::Pool, Dialect::Vllm),
