@@ -3,6 +3,7 @@
 //! The bytes stay as they arrived; an index says where each top-level member lies in them. Reading decodes one
 //! member, changing splices (see [`crate::edit`]); nothing is ever re-encoded.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -155,14 +156,36 @@ impl Body {
         self.find(name).is_some()
     }
 
+    /// A string member, not copied unless it was written with escapes; `None` if it is missing or `null`.
+    pub fn text(&self, name: &str) -> Result<Option<Cow<'_, str>>, Reject> {
+        let wrong = || Reject::wrong_type(name, "a string");
+        match self.find(name).map(|member| &self.bytes[member.value.clone()]) {
+            None | Some(b"null") => Ok(None),
+            Some(value) if memchr::memchr(b'\\', value).is_none() => {
+                let inside = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                // what was scanned is UTF-8
+                let text = inside.and_then(|inside| std::str::from_utf8(inside).ok()).ok_or_else(wrong)?;
+                Ok(Some(Cow::Borrowed(text)))
+            }
+            Some(value) => {
+                serde_json::from_slice(value).map(|text| Some(Cow::Owned(text))).map_err(|_| wrong())
+            }
+        }
+    }
+
     /// A string member; `None` if it is missing or `null`.
     pub fn string(&self, name: &str) -> Result<Option<String>, Reject> {
-        self.read_member(name, "a string")
+        Ok(self.text(name)?.map(Cow::into_owned))
     }
 
     /// A boolean member; `None` if it is missing or `null`.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Reject> {
-        self.read_member(name, "true or false")
+        match self.find(name).map(|member| &self.bytes[member.value.clone()]) {
+            None | Some(b"null") => Ok(None),
+            Some(b"true") => Ok(Some(true)),
+            Some(b"false") => Ok(Some(false)),
+            Some(_) => Err(Reject::wrong_type(name, "true or false")),
+        }
     }
 
     /// A whole number that is not negative; `None` if it is missing or `null`. `1.0` is not one.
@@ -205,6 +228,11 @@ impl Body {
         Some(&self.index.members[place])
     }
 
+    /// The places of the members of this name in the index.
+    pub(crate) fn places(&self, name: &str) -> impl Iterator<Item = usize> {
+        (0..self.index.members.len()).filter(move |place| self.is_called(*place, name))
+    }
+
     /// Whether the member at this place has this name; cheaper than comparing with [`Body::name`].
     fn is_called(&self, place: usize, name: &str) -> bool {
         let member = &self.index.members[place];
@@ -229,7 +257,13 @@ impl Body {
 
     fn check_guarded(&self) -> Result<(), Reject> {
         let mut seen = [false; GUARDED.len()];
-        for name in self.names() {
+        for (at, member) in self.index.members.iter().enumerate() {
+            let written = &self.bytes[member.name.clone()];
+            // nearly every name shows by its first letter that it is none of them
+            if !member.escaped && !written.first().is_some_and(|first| may_begin_a_guarded_name(*first)) {
+                continue;
+            }
+            let name = self.name(at);
             let guarded = GUARDED.iter().position(|guarded| folds_to(name, guarded));
             let Some(place) = guarded else { continue };
             if seen[place] {
@@ -249,6 +283,12 @@ impl fmt::Debug for Body {
             .field("names", &self.names().collect::<Vec<_>>())
             .finish()
     }
+}
+
+/// Whether a name with this first byte could be a guarded one in some letter case: `model`, `provider`, `stream…`, or
+/// something that is no ASCII letter and folds to one.
+const fn may_begin_a_guarded_name(first: u8) -> bool {
+    matches!(first, b'm' | b'M' | b'p' | b'P' | b's' | b'S') || !first.is_ascii()
 }
 
 /// Whether a parser that ignores letter case, as Go's does, takes `name` for `guarded`. Go folds two letters that are

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::body::Body;
 
@@ -59,12 +60,21 @@ impl Edit {
 
 /// A text as a JSON string, quotes included.
 pub fn json_string(text: &str) -> Bytes {
+    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    if plain {
+        // exactly as long as it is, so that nothing is moved when it becomes shared
+        let mut json = Vec::with_capacity(text.len() + 2);
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+        return json.into();
+    }
     serde_json::to_vec(text).expect("a string always encodes").into()
 }
 
 /// What goes on the wire: untouched ranges and new pieces, in order, for one gathered write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Segments(Vec<Bytes>);
+pub struct Segments(SmallVec<[Bytes; 8]>);
 
 impl Segments {
     /// Bytes of all segments together: the content length.
@@ -79,7 +89,7 @@ impl Segments {
 
     /// The segments; none of them is empty.
     pub fn into_vec(self) -> Vec<Bytes> {
-        self.0
+        self.0.into_vec()
     }
 
     /// All in one piece; copies only if there are several.
@@ -109,7 +119,7 @@ impl From<Bytes> for Segments {
 struct Fate<'a> {
     name: &'a str,
     /// The members of this name in the body; the last one counts.
-    places: Vec<usize>,
+    places: SmallVec<[usize; 2]>,
     outcome: Outcome<'a>,
 }
 
@@ -131,13 +141,12 @@ impl Fate<'_> {
     }
 }
 
-fn fates<'a>(body: &Body, edits: &'a [Edit]) -> Vec<Fate<'a>> {
-    let mut fates: Vec<Fate<'a>> = Vec::with_capacity(edits.len());
+fn fates<'a>(body: &Body, edits: &'a [Edit]) -> SmallVec<[Fate<'a>; 4]> {
+    let mut fates: SmallVec<[Fate<'a>; 4]> = SmallVec::new();
     for edit in edits {
         let name = edit.name();
         let place = fates.iter().position(|fate| fate.name == name).unwrap_or_else(|| {
-            let places =
-                body.names().enumerate().filter(|(_, n)| *n == name).map(|(place, _)| place).collect();
+            let places = body.places(name).collect();
             fates.push(Fate { name, places, outcome: Outcome::Kept });
             fates.len() - 1
         });
@@ -152,28 +161,33 @@ fn fates<'a>(body: &Body, edits: &'a [Edit]) -> Vec<Fate<'a>> {
     fates
 }
 
+/// What is replaced, and by what.
+type Cuts = SmallVec<[(Range<usize>, Bytes); 4]>;
+
 pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
     if edits.is_empty() {
         return body.bytes().clone().into();
     }
     let members = body.members();
-    let mut cuts: Vec<(Range<usize>, Bytes)> = Vec::new();
-    let mut dropped: Vec<usize> = Vec::new();
+    let mut cuts: Cuts = SmallVec::new();
+    let mut dropped: SmallVec<[usize; 4]> = SmallVec::new();
     let mut added: Vec<u8> = Vec::new();
     for fate in fates(body, edits) {
         match (fate.outcome, fate.places.split_last()) {
             (Outcome::Kept, _) | (Outcome::Gone, None) => {}
-            (Outcome::Gone, Some(_)) => dropped.extend(&fate.places),
+            (Outcome::Gone, Some(_)) => dropped.extend_from_slice(&fate.places),
             (Outcome::Has(json), Some((last, others))) => {
-                dropped.extend(others);
+                dropped.extend_from_slice(others);
                 let value = members[*last].value.clone();
                 if body.bytes()[value.clone()] != **json {
                     cuts.push((value, json.clone()));
                 }
             }
             (Outcome::Has(json), None) => {
+                let name = json_string(fate.name);
+                added.reserve_exact(name.len() + json.len() + 2);
                 added.push(b',');
-                added.extend_from_slice(&json_string(fate.name));
+                added.extend_from_slice(&name);
                 added.push(b':');
                 added.extend_from_slice(json);
             }
@@ -209,8 +223,8 @@ pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
 }
 
 /// The text with each range replaced; the ranges are sorted and do not overlap.
-fn join(text: &Bytes, cuts: Vec<(Range<usize>, Bytes)>) -> Segments {
-    let mut segments = Segments(Vec::with_capacity(cuts.len() * 2 + 1));
+fn join(text: &Bytes, cuts: Cuts) -> Segments {
+    let mut segments = Segments::default();
     let mut at = 0;
     for (range, new) in cuts {
         segments.push(text.slice(at..range.start));

@@ -4,11 +4,10 @@ mod as_stream;
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultKind, Operation, Usage};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 pub use as_stream::as_stream;
 
+use crate::json::walk;
 use crate::{Body, fault, rerank, usage};
 
 /// What a reply answers, as far as that decides whether it is an answer.
@@ -107,7 +106,7 @@ pub fn judge_large<'a>(
 /// An error inside becomes the fault that it means; what lacks the member that makes it an answer to what was asked, or
 /// has it in a wrong type, is a broken upstream.
 pub fn judge(asked: &Asked, body: &Body) -> Result<(), Fault> {
-    if let Some(fault) = fault::in_reply(body.bytes()) {
+    if let Some(fault) = fault::in_body(body) {
         return Err(fault);
     }
     let raw = |name: &str| body.raw(name);
@@ -165,36 +164,41 @@ fn no_choices() -> Fault {
     Fault::new(FaultKind::Broken, "provider returned no choices")
 }
 
-/// A choice says something by one of these.
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    delta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
+/// A choice says something by one of these: what its value begins with.
+const SAID: [(&str, u8); 3] = [("message", b'{'), ("delta", b'{'), ("text", b'"')];
+
+/// Whether a choice says something.
+fn check_choice(place: usize, choice: &[u8]) -> Result<(), Fault> {
+    if !choice.starts_with(b"{") {
+        return Err(unlike(&format!("`choices[{place}]` must be an object")));
+    }
+    let (mut seen, mut said) = ([false; SAID.len()], false);
+    for (name, value) in walk::members(choice) {
+        let Some(known) = SAID.iter().position(|(known, _)| is_called(name, known)) else { continue };
+        if std::mem::replace(&mut seen[known], true) {
+            return Err(unlike(&format!("`choices[{place}]` has a member twice")));
+        }
+        said |= value.first() == Some(&SAID[known].1);
+    }
+    if said { Ok(()) } else { Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`"))) }
+}
+
+/// Whether a name as it was written means this one.
+fn is_called(written: &[u8], name: &str) -> bool {
+    if memchr::memchr(b'\\', written).is_none() {
+        return written == name.as_bytes();
+    }
+    serde_json::from_slice::<String>(&[b"\"", written, b"\""].concat()).is_ok_and(|written| written == name)
 }
 
 fn choices(raw: Option<Bytes>) -> Result<(), Fault> {
     let Some(raw) = raw.filter(|raw| &raw[..] != b"null" && !is_empty_array(raw)) else {
         return Err(no_choices());
     };
-    let choices: Vec<&RawValue> =
-        serde_json::from_slice(&raw).map_err(|_| unlike("`choices` must be an array"))?;
-    for (place, choice) in choices.into_iter().enumerate() {
-        // a list of three would do for a struct of three, says serde
-        if !choice.get().starts_with('{') {
-            return Err(unlike(&format!("`choices[{place}]` must be an object")));
-        }
-        let choice: Choice<'_> = serde_json::from_str(choice.get())
-            .map_err(|_| unlike(&format!("`choices[{place}]` has a member twice")))?;
-        let said = [(choice.message, '{'), (choice.delta, '{'), (choice.text, '"')];
-        if !said.into_iter().any(|(raw, first)| raw.is_some_and(|raw| raw.get().starts_with(first))) {
-            return Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`")));
-        }
+    if !raw.starts_with(b"[") {
+        return Err(unlike("`choices` must be an array"));
     }
-    Ok(())
+    walk::items(&raw).enumerate().try_for_each(|(place, choice)| check_choice(place, choice))
 }
 
 /// The failure that an answer tells in its dialect's own words: a Responses object whose `status` is `failed`.

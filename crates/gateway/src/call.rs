@@ -53,7 +53,7 @@ pub struct Call {
     /// The client's headers.
     pub headers: HeaderMap,
     /// The request's id.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// What came with it.
     pub payload: Payload,
     /// The model that the client named.
@@ -162,11 +162,11 @@ pub(crate) fn rejected(reject: Reject) -> Fault {
 }
 
 fn selector(body: &Body) -> Result<Selector, Fault> {
-    let model = body.string("model").map_err(rejected)?;
+    let model = body.text("model").map_err(rejected)?;
     let provider = match body.raw("provider").as_deref().and_then(|raw| raw.first()) {
         // an object under this name is some upstream's own parameter, not our hint
         None | Some(b'{') => None,
-        Some(_) => body.string("provider").map_err(rejected)?,
+        Some(_) => body.text("provider").map_err(rejected)?,
     };
     Selector::parse(model.as_deref().unwrap_or_default(), provider.as_deref())
         .ok_or_else(|| Fault::invalid("model is required").param("model").code(MISSING))

@@ -1,6 +1,7 @@
 //! A request as it arrived: its head, and a body not yet read.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ pub struct Inbound {
     /// Who is at the other end of the connection.
     pub peer: Option<SocketAddr>,
     /// The request's id: the client's, or ours.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// When its head had arrived.
     pub arrived: Instant,
 }

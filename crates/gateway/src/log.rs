@@ -3,7 +3,7 @@
 //! The hand-over is bounded. When entries come faster than they are written, the newest are left out and counted; the
 //! figures of every call are in the metrics as well.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
@@ -20,7 +20,8 @@ pub struct CallEntry {
     /// Always `call`.
     pub message: &'static str,
     /// The request's id.
-    pub request_id: String,
+    #[serde(serialize_with = "text")]
+    pub request_id: Arc<str>,
     /// The trace id of its `traceparent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
@@ -41,7 +42,7 @@ pub struct CallEntry {
     pub provider: Option<domain::ProviderName>,
     /// The model, as the instance spells it, or as the client did if nobody has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<Cow<'static, str>>,
+    pub model: Option<domain::ModelName>,
     /// Whether the answer was a stream.
     pub stream: bool,
     /// Tokens of the prompt.
@@ -92,6 +93,10 @@ fn is_zero(number: &u64) -> bool {
 
 fn micros<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{at:.6}"))
+}
+
+fn text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 fn word<S: serde::Serializer>(method: &http::Method, serializer: S) -> Result<S::Ok, S::Error> {
@@ -209,7 +214,7 @@ mod tests {
         log.close();
         let mut taken = Vec::new();
         assert_eq!(log.take(&mut taken), Some(0));
-        assert_eq!(taken.iter().map(|e| e.request_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(taken.iter().map(|e| &*e.request_id).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(log.take(&mut taken), None);
     }
 

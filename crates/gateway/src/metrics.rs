@@ -2,11 +2,13 @@
 //!
 //! Labels are bounded: instances and models come from the inventory, endpoints are route templates.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use domain::{Blame, FaultKind, Usage};
+use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -85,11 +87,21 @@ struct EndpointLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct FlightLabels {
+struct FlightLabels {
     provider: Text,
     provider_name: Provider,
     endpoint: Text,
     stream: Text,
+}
+
+/// A call under way, counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge<i64, AtomicI64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,6 +109,34 @@ struct DeploymentLabels {
     provider_name: Provider,
     model: Model,
 }
+
+/// What decides in which series a call is counted. Bounded as labels are: there are no more of these than rows of
+/// `gomodel_requests_total`, by outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    provider: Text,
+    provider_name: Provider,
+    model: Model,
+    endpoint: Text,
+    word: &'static str,
+    status_code: Name<Answered>,
+    failed: bool,
+    stream: bool,
+}
+
+/// The series of calls of one kind.
+#[derive(Debug)]
+struct Series {
+    calls: Counter,
+    requests: Counter,
+    duration: Histogram,
+    first_byte: Histogram,
+    tokens: [OnceLock<Counter>; TOKENS.len()],
+    estimated: [OnceLock<Counter>; TOKENS.len()],
+}
+
+/// Kinds of tokens.
+const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
 
 /// Everything that is counted.
 pub struct Metrics {
@@ -111,6 +151,9 @@ pub struct Metrics {
     in_flight: Family<FlightLabels, Gauge<i64, AtomicI64>>,
     open: Gauge<i64, AtomicI64>,
     audio: Family<DeploymentLabels, Counter>,
+    /// The series of calls that went before, so that the next one like them looks for none: four labels are hashed
+    /// for each family otherwise.
+    known: RwLock<HashMap<Kind, Arc<Series>>>,
     /// Request bytes held in memory.
     pub(crate) request_memory: Arc<AtomicUsize>,
     /// Uploads that lie on disk.
@@ -167,6 +210,7 @@ impl Default for Metrics {
             in_flight: Family::default(),
             open: Gauge::default(),
             audio: Family::default(),
+            known: RwLock::default(),
             request_memory: Arc::default(),
             spooled: Spooled::default(),
         };
@@ -222,20 +266,51 @@ impl Metrics {
         self.open.inc();
     }
 
+    /// The series of a call. Found with one look, if one like it went before.
+    fn series(&self, kind: Kind) -> Arc<Series> {
+        if let Some(series) = self.known.read().get(&kind) {
+            return series.clone();
+        }
+        let labels = DurationLabels {
+            provider: kind.provider.clone(),
+            provider_name: kind.provider_name.clone(),
+            model: kind.model.clone(),
+            endpoint: kind.endpoint.clone(),
+            stream: yes(kind.stream),
+        };
+        let requests = RequestLabels {
+            provider: kind.provider.clone(),
+            provider_name: kind.provider_name.clone(),
+            model: kind.model.clone(),
+            endpoint: kind.endpoint.clone(),
+            status_code: kind.status_code.clone(),
+            status_type: Name(if kind.failed { "error" } else { "success" }),
+            stream: yes(kind.stream),
+        };
+        let calls = EndpointLabels { endpoint: kind.endpoint.clone(), outcome: Name(kind.word) };
+        let series = Arc::new(Series {
+            calls: self.calls.get_or_create_owned(&calls),
+            requests: self.requests.get_or_create_owned(&requests),
+            duration: self.durations.get_or_create_owned(&labels),
+            first_byte: self.first_bytes.get_or_create_owned(&labels),
+            tokens: Default::default(),
+            estimated: Default::default(),
+        });
+        self.known.write().insert(kind, series.clone());
+        series
+    }
+
     /// A call sets out; what is given back ends the counting.
-    pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> FlightLabels {
+    pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> InFlight {
         let labels = FlightLabels {
             provider: Name(route.instance.spec.name),
             provider_name: Name(route.instance.name.clone()),
             endpoint: Name(template),
             stream: yes(stream),
         };
-        self.in_flight.get_or_create(&labels).inc();
-        labels
-    }
-
-    pub(crate) fn arrived(&self, labels: &FlightLabels) {
-        self.in_flight.get_or_create(labels).dec();
+        let gauge = self.in_flight.get_or_create_owned(&labels);
+        gauge.inc();
+        InFlight(gauge)
     }
 
     pub(crate) fn ended(&self, outcome: &Outcome<'_>) {
@@ -246,35 +321,30 @@ impl Metrics {
             End::Failed(fault) if fault.blame == Blame::Caller => "refused",
             End::Failed(_) => "failed",
         };
-        let endpoint = Name(outcome.template);
-        self.calls.get_or_create(&EndpointLabels { endpoint: endpoint.clone(), outcome: Name(word) }).inc();
-        let Some(route) = outcome.route.filter(|_| outcome.attempts > 0) else { return };
-        let (provider, provider_name) = (Name(route.instance.spec.name), Name(route.instance.name.clone()));
-        let model = Name(route.model.clone());
+        let Some(route) = outcome.route.filter(|_| outcome.attempts > 0) else {
+            let labels = EndpointLabels { endpoint: Name(outcome.template), outcome: Name(word) };
+            self.calls.get_or_create(&labels).inc();
+            return;
+        };
+        let (provider_name, model) = (Name(route.instance.name.clone()), Name(route.model.clone()));
         let failed = matches!(outcome.end, End::Failed(_));
         let answered = !matches!(outcome.end, End::Failed(fault) if fault.upstream_status.is_none()
             && matches!(fault.kind, FaultKind::Unreachable | FaultKind::TimedOut));
-        self.requests
-            .get_or_create(&RequestLabels {
-                provider: provider.clone(),
-                provider_name: provider_name.clone(),
-                model: model.clone(),
-                endpoint: endpoint.clone(),
-                status_code: Name(Answered(answered.then_some(outcome.status))),
-                status_type: Name(if failed || outcome.status >= 400 { "error" } else { "success" }),
-                stream: yes(outcome.stream),
-            })
-            .inc();
-        let labels = DurationLabels {
-            provider,
+        let series = self.series(Kind {
+            provider: Name(route.instance.spec.name),
             provider_name: provider_name.clone(),
             model: model.clone(),
-            endpoint,
-            stream: yes(outcome.stream),
-        };
-        self.durations.get_or_create(&labels).observe(outcome.total.as_secs_f64());
+            endpoint: Name(outcome.template),
+            word,
+            status_code: Name(Answered(answered.then_some(outcome.status))),
+            failed: failed || outcome.status >= 400,
+            stream: outcome.stream,
+        });
+        series.calls.inc();
+        series.requests.inc();
+        series.duration.observe(outcome.total.as_secs_f64());
         if let Some(first) = outcome.first_byte {
-            self.first_bytes.get_or_create(&labels).observe(first.as_secs_f64());
+            series.first_byte.observe(first.as_secs_f64());
             self.overhead.observe(outcome.own.as_secs_f64());
         }
         if outcome.attempts > 1 {
@@ -286,20 +356,21 @@ impl Metrics {
                 let labels = DeploymentLabels { provider_name: provider_name.clone(), model: model.clone() };
                 self.audio.get_or_create(&labels).inc_by(usage.audio_seconds);
             }
-            for (kind, count) in [
-                ("input", usage.input),
-                ("output", usage.output),
-                ("cached", usage.cached),
-                ("reasoning", usage.reasoning),
-            ] {
+            let tokens = if usage.estimated { &series.estimated } else { &series.tokens };
+            let counts = [usage.input, usage.output, usage.cached, usage.reasoning];
+            for ((kind, counter), count) in TOKENS.into_iter().zip(tokens).zip(counts) {
                 if count > 0 {
-                    let labels = TokenLabels {
-                        provider_name: provider_name.clone(),
-                        model: model.clone(),
-                        kind: Name(kind),
-                        estimated: yes(usage.estimated),
+                    let of_kind = || {
+                        let labels = TokenLabels {
+                            provider_name: provider_name.clone(),
+                            model: model.clone(),
+                            kind: Name(kind),
+                            estimated: yes(usage.estimated),
+                        };
+                        self.tokens.get_or_create_owned(&labels)
                     };
-                    self.tokens.get_or_create(&labels).inc_by(count);
+                    // a series exists once there is something to count
+                    counter.get_or_init(of_kind).inc_by(count);
                 }
             }
         }

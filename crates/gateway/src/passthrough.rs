@@ -19,7 +19,7 @@ use provider::{control, passthrough};
 use upstream::{OutBody, Outbound};
 
 use crate::call::{self, Call, Held, Payload};
-use crate::flight::{Beginning, Opened, unsent};
+use crate::flight::{Beginning, Names, Opened, unsent};
 use crate::identity::{Caller, Method as AuthMethod};
 use crate::inbound::Inbound;
 use crate::inventory::filter::matches;
@@ -237,14 +237,14 @@ impl Flight {
             headers.insert(header::CONTENT_LENGTH, length.clone());
         }
         let plain = !head.contains_key(header::CONTENT_ENCODING);
-        let watch = match crate::flight::media_type(head).as_str() {
+        let watch = match &*crate::flight::media_type(head) {
             _ if self.depth < Depth::Marks || !plain => Watch::Nothing,
             "text/event-stream" => Watch::Events(EventStream::new(Dialect::Foreign, 1, false)),
             kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
             _ => Watch::Nothing,
         };
         let relay = Some(Relay::Opaque(watch));
-        Beginning { status, headers, frames: Vec::new(), relay, changes: Vec::new(), told: None }
+        Beginning { status, headers, frames: Vec::new(), relay, changes: Names::new(), told: None }
     }
 
     /// A refusal: relayed as it is if it is JSON, put into the envelope if it is nothing a program could read, or if the
@@ -269,7 +269,7 @@ impl Flight {
         self.gateway.masks.head(&mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         let frames = vec![Frame { raw: body, marks: Marks::default() }];
-        Ok(Beginning { status, headers, frames, relay: None, changes: Vec::new(), told: Some(fault) })
+        Ok(Beginning { status, headers, frames, relay: None, changes: Names::new(), told: Some(fault) })
     }
 }
 

@@ -8,6 +8,7 @@
 //! route → identify → read → resolve → plan → attempt → reply
 //! ```
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::call::Call;
-use crate::flight::{Flight, Opened};
+use crate::flight::{Flight, Names, Opened};
 use crate::front::{self, Front};
 use crate::inbound::Inbound;
 use crate::reply::body::Telling;
@@ -39,7 +40,7 @@ pub(crate) struct Departure {
     /// What will fly.
     pub(crate) flight: AnyFlight,
     /// What is changed on the way, by name.
-    pub(crate) changes: Vec<&'static str>,
+    pub(crate) changes: Names,
     stream: bool,
     idle: std::time::Duration,
     total: Option<std::time::Duration>,
@@ -103,17 +104,18 @@ pub(crate) async fn answer(
             let (gateway, progress, depth) = (gateway.clone(), trail.progress(), trail.depth());
             let flight =
                 AnyFlight::Passthrough(Box::new(passthrough::Flight { gateway, call, way, progress, depth }));
-            Ok(Answer::Reply(Departure { flight, changes: Vec::new(), stream, idle, total }))
+            Ok(Answer::Reply(Departure { flight, changes: Names::new(), stream, idle, total }))
         }
         Front::Call(operation, dialect) => {
             let call = Call::read(gateway, inbound, operation, dialect).await?;
             trail.call(&call);
             let selector = call.selector.as_ref().expect("a model call names a model");
-            let route = routing::resolve(gateway, selector, &trail.progress()).await?;
+            let found = routing::resolve(gateway, selector, &trail.progress()).await;
+            let route = found.inspect_err(|_| trail.requested(selector))?;
             trail.route(&route);
             let (stream, idle, total) = (call.stream, route.instance.idle, route.instance.total);
             let flight = Flight::plan(gateway, call, route, trail.progress())?;
-            let changes = flight.changes().to_vec();
+            let changes = flight.changes().clone();
             Ok(Answer::Reply(Departure {
                 flight: AnyFlight::Call(Box::new(flight)),
                 changes,
@@ -187,14 +189,14 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
     let mut flight = flight.fly();
     let telling = Telling {
         dialect: trail.dialect(),
-        request_id: trail.request_id().to_owned(),
+        request_id: trail.request_id().clone(),
         masks: gateway.masks.clone(),
         keep_alive: gateway.settings.keep_alive,
         idle,
         closing: gateway.closing.clone(),
     };
     let tells = gateway.settings.changes_header;
-    let mut changes = if tells { changes } else { Vec::new() };
+    let mut changes = if tells { changes } else { Names::new() };
     let patience = match (relayed, stream) {
         (true, true) => None,
         (false, true) => Some(gateway.settings.keep_alive),
@@ -252,10 +254,12 @@ pub(crate) fn refuse_sent(fault: Fault, changes: &[&'static str], trail: Trail) 
 
 /// Names what was changed.
 fn tell(headers: &mut HeaderMap, changes: &[&'static str]) {
-    if !changes.is_empty() {
-        let changes = HeaderValue::from_str(&changes.join(", ")).expect("names of changes are plain text");
-        headers.insert(headers::CHANGES, changes);
-    }
+    let told = match changes {
+        [] => return,
+        [one] => HeaderValue::from_static(one),
+        many => HeaderValue::try_from(many.join(", ")).expect("names of changes are plain text"),
+    };
+    headers.insert(headers::CHANGES, told);
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -343,12 +347,13 @@ fn common(headers: &mut HeaderMap, trail: &Trail) {
     }
     let (own, waited) = trail.shares();
     let millis = |d: std::time::Duration| d.as_secs_f64() * 1e3;
-    let timing = if waited.is_zero() {
-        format!("gateway;dur={:.3}", millis(own))
+    let mut timing = String::with_capacity(64);
+    let written = if waited.is_zero() {
+        write!(timing, "gateway;dur={:.3}", millis(own))
     } else {
-        format!("gateway;dur={:.3}, upstream;dur={:.3}", millis(own), millis(waited))
+        write!(timing, "gateway;dur={:.3}, upstream;dur={:.3}", millis(own), millis(waited))
     };
-    if let Ok(timing) = HeaderValue::from_str(&timing) {
+    if let (Ok(()), Ok(timing)) = (written, HeaderValue::try_from(timing)) {
         headers.append(SERVER_TIMING, timing);
     }
 }

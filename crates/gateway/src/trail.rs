@@ -1,12 +1,11 @@
 //! What happened to one call, while it happens. Closes once, also when the client leaves, and then becomes one log line
 //! and the metrics.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::{Blame, Dialect, Fault, Operation, Usage};
+use domain::{Blame, Dialect, Fault, Operation, Selector, Usage};
 
 use parking_lot::Mutex;
 
@@ -15,7 +14,7 @@ use crate::call::{Call, Payload};
 use crate::identity::Caller;
 use crate::inbound::Inbound;
 use crate::log::CallEntry;
-use crate::metrics::{FlightLabels, Outcome};
+use crate::metrics::{InFlight, Outcome};
 use crate::reply::{Depth, End, Tap};
 use crate::routing::Route;
 use dialect::stream::Frame;
@@ -60,7 +59,7 @@ impl Progress {
 /// What happened to one call.
 pub struct Trail {
     gateway: Arc<Gateway>,
-    request_id: String,
+    request_id: Arc<str>,
     trace: Option<String>,
     peer: Option<std::net::IpAddr>,
     template: &'static str,
@@ -71,7 +70,7 @@ pub struct Trail {
     auth: &'static str,
     user_path: Option<String>,
     route: Option<Route>,
-    in_flight: Option<FlightLabels>,
+    in_flight: Option<InFlight>,
     requested: Option<String>,
     request_bytes: u64,
     progress: Arc<Progress>,
@@ -135,12 +134,16 @@ impl Trail {
     pub fn call(&mut self, call: &Call) {
         self.operation = Some(call.operation);
         self.stream = call.stream;
-        self.requested = call.selector.as_ref().map(|selector| selector.qualified());
         self.request_bytes = match &call.payload {
             Payload::Json(body) => body.len() as u64,
             Payload::Form(form) => form.length().unwrap_or(self.request_bytes),
             _ => self.request_bytes,
         };
+    }
+
+    /// Notes the model that nobody could be found for.
+    pub fn requested(&mut self, selector: &Selector) {
+        self.requested = Some(selector.qualified());
     }
 
     /// Notes who is to answer.
@@ -155,7 +158,7 @@ impl Trail {
     }
 
     /// The request's id.
-    pub fn request_id(&self) -> &str {
+    pub fn request_id(&self) -> &Arc<str> {
         &self.request_id
     }
 
@@ -201,9 +204,7 @@ impl Trail {
             self.mask(fault);
         }
         let end = &end;
-        if let Some(labels) = self.in_flight.take() {
-            self.gateway.metrics.arrived(&labels);
-        }
+        drop(self.in_flight.take());
         let usage = self.used(end);
         self.count(end, usage);
         self.log(end, usage);
@@ -250,7 +251,7 @@ impl Trail {
         }
         let fault = end.fault();
         let usage = usage.unwrap_or_default();
-        let requested = || self.requested.clone();
+        let requested = || self.requested.as_deref().map(domain::ModelName::from);
         self.gateway.calls.write(CallEntry {
             timestamp: jiff::Timestamp::now(),
             level: match fault.map(|fault| fault.blame) {
@@ -266,12 +267,7 @@ impl Trail {
             status: self.status,
             outcome: end.word(),
             provider: self.route.as_ref().map(|route| route.instance.name.clone()),
-            model: self
-                .route
-                .as_ref()
-                .map(|route| route.model.to_string())
-                .or_else(requested)
-                .map(Cow::Owned),
+            model: self.route.as_ref().map(|route| route.model.clone()).or_else(requested),
             stream: self.stream,
             input_tokens: usage.input,
             output_tokens: usage.output,

@@ -2,6 +2,8 @@
 //!
 //! A plan is not a request: it holds no body and no key. `upstream` sends what a plan says.
 
+use std::borrow::Cow;
+
 use domain::{Dialect, Operation};
 
 use crate::{Abilities, Base, Known, Spec};
@@ -78,16 +80,16 @@ struct Route(Place, &'static str);
 impl Route {
     fn path(self, base: &Base) -> String {
         match self.0 {
-            Place::Api => format!("{}{}", base.api, self.1),
-            Place::Root => format!("{}{}", base.root, self.1),
+            Place::Api => [&base.api, self.1].concat(),
+            Place::Root => [&base.root, self.1].concat(),
         }
     }
 
     /// The path as the engine's own list of routes spells it: without the prefix of a proxy before it.
-    fn own(self) -> String {
+    fn own(self) -> Cow<'static, str> {
         match self.0 {
-            Place::Api => format!("/v1{}", self.1),
-            Place::Root => self.1.to_owned(),
+            Place::Api => ["/v1", self.1].concat().into(),
+            Place::Root => self.1.into(),
         }
     }
 }
@@ -113,7 +115,7 @@ pub fn plans(
     };
     let mut plans: Vec<Plan> = ways
         .into_iter()
-        .filter(|(route, _)| abilities.has_route(&route.own()) != Some(false))
+        .filter(|(route, _)| abilities.routes.is_none() || abilities.has_route(&route.own()) != Some(false))
         .map(|(route, reply)| Plan { path: route.path(base), reply, may_be_missing: true })
         .collect();
     if let Some(learned) = learned {

@@ -5,7 +5,7 @@
 mod read;
 mod write;
 
-pub use read::{in_event, in_reply, is_about_the_model, refusal, shorten, status_named_in};
+pub use read::{in_body, in_event, in_reply, is_about_the_model, refusal, shorten, status_named_in};
 pub use write::{body, event, status};
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use domain::{Blame, Fault, FaultKind, Retry};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::Body;
+
 /// The most of an upstream's text that is passed on when it is not an error object.
 const TEXT_LIMIT: usize = 600;
 
@@ -174,6 +176,21 @@ pub fn in_reply(body: &[u8]) -> Option<Fault> {
         return None;
     }
     inside_a_success(wire.said()?)
+}
+
+/// The same for a reply whose members are known. Nearly all show at a glance that they are no error.
+pub fn in_body(body: &Body) -> Option<Fault> {
+    let error = body.raw("error").is_some_and(|raw| &raw[..] != b"null");
+    let object = body.raw("object").is_some_and(|raw| is_called(&raw, "error"));
+    if error || object { in_reply(body.bytes()) } else { None }
+}
+
+/// Whether a JSON text is this string, however it is written.
+fn is_called(raw: &[u8], word: &str) -> bool {
+    match memchr::memchr(b'\\', raw) {
+        None => raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")) == Some(word.as_bytes()),
+        Some(_) => serde_json::from_slice::<String>(raw).is_ok_and(|text| text == word),
+    }
 }
 
 /// An error that an event of a stream carries. `name` is the event's name, if it has one.

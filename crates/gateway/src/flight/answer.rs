@@ -3,6 +3,7 @@
 //! A [`Hearing`] takes the pieces of an answer until it has heard enough, and [`Flight::judge`] says what they are. Both
 //! are pure; the reading around them is all that knows a connection.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +18,7 @@ use provider::plan::{Plan, ReplyShape};
 use upstream::{Answer, Incoming};
 
 use super::hearing::{Gathered, Heard, Hearing, JUDGED, says_something};
-use super::{Flight, Opened, broken_off};
+use super::{Flight, Names, Opened, broken_off};
 use crate::call::Payload;
 use crate::headers;
 use crate::reply::relay::{Relay, Watch};
@@ -39,9 +40,13 @@ const PROVIDER: &str = "response.provider";
 const STREAM: &str = "response.stream";
 
 /// The media type of a head, in lower case and without parameters.
-pub(crate) fn media_type(head: &HeaderMap) -> String {
+pub(crate) fn media_type(head: &HeaderMap) -> Cow<'_, str> {
     let value = head.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let kind = value.split(';').next().unwrap_or_default().trim();
+    match kind.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(kind.to_ascii_lowercase()),
+        false => Cow::Borrowed(kind),
+    }
 }
 
 /// Whether a media type is one of those in which speech engines send texts and subtitles.
@@ -94,7 +99,7 @@ pub(crate) struct Beginning {
     /// How the rest is passed on. `None`: there is none.
     pub(crate) relay: Option<Relay>,
     /// What was changed for it, by name.
-    pub(crate) changes: Vec<&'static str>,
+    pub(crate) changes: Names,
     /// A failure that the whole reply tells in the client's own words.
     pub(crate) told: Option<Fault>,
 }
@@ -214,7 +219,7 @@ impl Flight {
             _ => HeaderValue::from_static(kind),
         };
         let json = spelled("application/json");
-        let mut changes = Vec::new();
+        let mut changes = Names::new();
         let mut told = None;
         if plan.reply != ReplyShape::Same {
             changes.extend(["request.rerank", "response.rerank"]);
@@ -363,7 +368,7 @@ impl Flight {
         plan: &Plan,
         gathered: Gathered,
         head: &HeaderMap,
-        changes: &mut Vec<&'static str>,
+        changes: &mut Names,
     ) -> Result<Vec<Frame>, Fault> {
         if gathered.is_too_long() {
             let message = format!("the upstream's reply is larger than {REWRITTEN} bytes");
@@ -381,12 +386,7 @@ impl Flight {
     }
 
     /// Adds the `provider` member, if replies get one.
-    fn with_provider(
-        &self,
-        body: &Body,
-        usage: Option<domain::Usage>,
-        changes: &mut Vec<&'static str>,
-    ) -> Vec<Frame> {
+    fn with_provider(&self, body: &Body, usage: Option<domain::Usage>, changes: &mut Names) -> Vec<Frame> {
         let member = self.changed.provider_member.map(|kind| Edit::set("provider", json_string(kind)));
         changes.extend(member.as_ref().map(|_| PROVIDER));
         let pieces = body.apply(member.as_slice()).into_vec();
@@ -405,7 +405,7 @@ impl Flight {
     /// Whether a whole body is a JSON object, and no error.
     fn understand(&self, body: Bytes, head: &HeaderMap) -> Result<Body, Fault> {
         let body = Body::read(body.clone()).map_err(|_| reply::not_an_answer(&body))?;
-        match dialect::fault::in_reply(body.bytes()) {
+        match dialect::fault::in_body(&body) {
             Some(fault) => Err(self.inside_a_success(fault, head)),
             None => Ok(body),
         }

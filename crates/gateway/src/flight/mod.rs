@@ -19,6 +19,7 @@ use domain::{Blame, Fault, FaultKind, Operation, Retry};
 use http::{HeaderMap, StatusCode, header};
 use provider::plan::{Plan, plans};
 use provider::{Known, Outgoing};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use upstream::{BodyError, Incoming, Outbound, Pass, SendError};
 
@@ -29,6 +30,9 @@ use crate::routing::Route;
 use crate::trail::Progress;
 use crate::{Gateway, headers, unsupported};
 use outgoing::Changed;
+
+/// Names of what was changed: one or two, nearly always.
+pub type Names = SmallVec<[&'static str; 4]>;
 
 /// An answer that has begun: nothing of it has been said to the client.
 pub struct Opened {
@@ -41,7 +45,7 @@ pub struct Opened {
     /// What is to come, and how it is passed on. `None`: that was everything.
     pub rest: Option<(Incoming, Relay)>,
     /// What this route and this reply made it necessary to change, by name.
-    pub changes: Vec<&'static str>,
+    pub changes: Names,
     /// A failure that a whole reply tells in the client's own words.
     pub told: Option<Fault>,
     /// The breaker's question that only the end of the reply answers.
@@ -100,7 +104,7 @@ impl Flight {
     }
 
     /// What is changed in the request on every route, by name.
-    pub fn changes(&self) -> &[&'static str] {
+    pub fn changes(&self) -> &Names {
         &self.changed.names
     }
 

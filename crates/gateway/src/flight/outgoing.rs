@@ -7,7 +7,9 @@ use domain::{Dialect, Fault};
 use provider::plan::{Plan, ReplyShape};
 use upstream::OutBody;
 
-use super::has_provider_member;
+use super::{Names, has_provider_member};
+use smallvec::SmallVec;
+
 use crate::Settings;
 use crate::call::{Call, Payload};
 use crate::routing::Route;
@@ -16,9 +18,9 @@ use crate::routing::Route;
 #[derive(Debug, Default)]
 pub struct Changed {
     /// What is spliced into the request.
-    pub edits: Vec<Edit>,
+    pub edits: SmallVec<[Edit; 4]>,
     /// The names of what is changed in the request on every route.
-    pub names: Vec<&'static str>,
+    pub names: Names,
     /// Whether the usage chunk is ours, and not for the client.
     pub hide_usage: bool,
     /// The value of the `provider` member that the reply gets.
@@ -34,7 +36,7 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
         changed.names.push("request.model");
     }
     let Payload::Json(body) = &call.payload else { return Ok(changed) };
-    if body.string("model")?.as_deref() != Some(route.model.as_str()) {
+    if body.text("model")?.as_deref() != Some(route.model.as_str()) {
         changed.edits.push(Edit::set("model", json_string(route.model.as_str())));
         changed.names.push("request.model");
     }

@@ -77,7 +77,7 @@ pub struct Reply {
     ready: VecDeque<Bytes>,
     taps: Vec<Box<dyn Tap>>,
     dialect: Dialect,
-    request_id: String,
+    request_id: Arc<str>,
     masks: Masks,
     keep_alive: Duration,
     idle: Duration,
@@ -98,7 +98,7 @@ pub struct Telling {
     /// The client's dialect.
     pub dialect: Dialect,
     /// The request's id.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// What must not be said.
     pub masks: Masks,
     /// After how much silence a stream says that it is alive.

@@ -1,6 +1,7 @@
 //! What the client is told, given what the upstream said: pure, so that a story of a call is a test.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dialect::json::top_level::{Progress, TopLevel};
@@ -18,7 +19,7 @@ const OF_AN_ANSWER: [&str; 5] = ["choices", "data", "results", "output", "conten
 pub struct Speech {
     stream: EventStream,
     dialect: Dialect,
-    request_id: String,
+    request_id: Arc<str>,
     /// The client did not ask for the usage chunk that we asked for.
     hide_usage: bool,
     /// A failure that the upstream told in the client's own dialect.
@@ -33,7 +34,7 @@ impl Speech {
     pub fn new(
         stream: EventStream,
         dialect: Dialect,
-        request_id: String,
+        request_id: Arc<str>,
         hide_usage: bool,
         masks: Masks,
     ) -> Speech {

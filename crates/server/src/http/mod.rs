@@ -164,13 +164,16 @@ fn with_id(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
 }
 
 /// The client's request id if it is fit to be written everywhere, else a new one.
-fn request_id(headers: &http::HeaderMap) -> String {
+fn request_id(headers: &http::HeaderMap) -> Arc<str> {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::trim);
     given
         .filter(|id| {
             !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic())
         })
-        .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+        .map_or_else(
+            || Arc::from(&*Uuid::new_v4().hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+            Arc::from,
+        )
 }
 
 /// Takes the base path off. What lies outside of it does not exist.
@@ -240,7 +243,7 @@ mod tests {
     fn only_fit_request_ids_are_taken_over() {
         let mut headers = http::HeaderMap::new();
         headers.insert("x-request-id", HeaderValue::from_static(" abc-1 "));
-        assert_eq!(request_id(&headers), "abc-1");
+        assert_eq!(&*request_id(&headers), "abc-1");
         headers.insert("x-request-id", HeaderValue::from_static("a b"));
         assert_eq!(request_id(&headers).len(), 36);
         headers.insert("x-request-id", HeaderValue::from_str(&"x".repeat(129)).expect("a value"));

@@ -148,7 +148,12 @@ impl Reading<'_> {
     }
 
     /// The form was read to its end.
-    fn whole(mut self, headers: HeaderMap, request_id: String, operation: Operation) -> Result<Call, Fault> {
+    fn whole(
+        mut self,
+        headers: HeaderMap,
+        request_id: Arc<str>,
+        operation: Operation,
+    ) -> Result<Call, Fault> {
         self.scanner.finish().map_err(|flaw| flawed(&flaw))?;
         self.fields.check_file()?;
         if let Some(spool) = self.spool.take() {
@@ -162,7 +167,7 @@ impl Reading<'_> {
     fn streamed(
         mut self,
         headers: HeaderMap,
-        request_id: String,
+        request_id: Arc<str>,
         source: InboundBody,
         length: Option<u64>,
         operation: Operation,
@@ -173,7 +178,7 @@ impl Reading<'_> {
         self.call(headers, request_id, operation)
     }
 
-    fn call(self, headers: HeaderMap, request_id: String, operation: Operation) -> Result<Call, Fault> {
+    fn call(self, headers: HeaderMap, request_id: Arc<str>, operation: Operation) -> Result<Call, Fault> {
         let Reading { fields, mut form, held, .. } = self;
         let model = fields.model().unwrap_or_default();
         let selector = Selector::parse(model, None)
