@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use upstream::{Backoff, BreakerSettings, Breakers, Limits, Target};
 
 use crate::inventory::filter::Filter;
+use crate::slots::Slots;
 
 /// A configured provider instance.
 pub struct Instance {
@@ -45,6 +46,8 @@ pub struct Instance {
     pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How many calls it may have at one time.
+    pub slots: Slots,
     /// Models that the operator lists.
     pub configured: Vec<Configured>,
     /// What the operator's list means.
@@ -89,6 +92,8 @@ pub struct Making {
     pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How many calls it may have at one time. `None`: as many as come.
+    pub max_in_flight: Option<usize>,
     /// Models that the operator lists.
     pub configured: Vec<Configured>,
     /// What the operator's list means.
@@ -223,6 +228,7 @@ impl Instance {
             slow_call: making.slow_call,
             total: making.total,
             headers: making.headers,
+            slots: Slots::new(making.max_in_flight),
             configured: making.configured,
             mode: making.mode,
             filter: making.filter,

@@ -74,6 +74,7 @@ fn instance(setup: &Setup, kind: &str) -> Instance {
         slow_call: None,
         total: None,
         headers: Vec::new(),
+        max_in_flight: None,
         configured: Vec::new(),
         mode: ListMode::Fallback,
         filter: Filter::default(),

@@ -14,6 +14,7 @@ mod envelope;
 mod fidelity;
 mod headers;
 mod identity;
+mod in_flight;
 mod large;
 mod leaving;
 mod limits;
