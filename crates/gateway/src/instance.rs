@@ -254,8 +254,16 @@ impl Instance {
     }
 
     /// Whether it has this model, and under which shared name.
+    ///
+    /// Where names have a tag that may be left out, the name is found without it.
     pub fn model(&self, id: &str) -> Option<ModelName> {
-        self.state.load().models.get_key_value(id).map(|(name, _)| name.clone())
+        let state = self.state.load();
+        let known = |id: &str| state.models.get_key_value(id).map(|(name, _)| name.clone());
+        known(id).or_else(|| {
+            let tag = self.spec.default_tag?;
+            let untagged = !id.rsplit('/').next().unwrap_or(id).contains(':');
+            untagged.then(|| known(&format!("{id}:{tag}"))).flatten()
+        })
     }
 
     /// Replaces what is known.
@@ -267,6 +275,8 @@ impl Instance {
     /// lists.
     pub fn fails_by(&self, fault: &Fault) -> bool {
         match fault.kind {
+            // it is well, and says when it will be ready
+            FaultKind::Refused(503) if self.state().abilities.loading => false,
             FaultKind::Refused(status) => self.failure_statuses.iter().any(|m| m.covers(status)),
             _ => fault.blame == Blame::Upstream,
         }

@@ -23,6 +23,7 @@ mod models;
 mod operations;
 mod passthrough;
 mod passthrough_closed;
+mod probes;
 mod refusals;
 mod rerank;
 mod retries;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dialect::listing::Listed;
 use domain::{Dialect, Operation};
 use gateway::inventory::ask;
 use gateway::{Gateway, Instance, headers};
@@ -57,6 +58,9 @@ pub(super) struct Model {
     id: String,
     /// The longest prompt and answer together, in tokens.
     context_length: Option<u64>,
+    /// What it can do, in the engine's words. Empty if it does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    capabilities: Vec<String>,
 }
 
 /// Which of our fronts a provider can serve.
@@ -86,8 +90,12 @@ pub(super) struct Examination {
     latency_ms: Option<f64>,
     /// How long connecting took, TLS included.
     connect_ms: Option<f64>,
+    /// The name of the type that the engine proved to be.
+    engine: Option<&'static str>,
     /// The engine's version.
     version: Option<String>,
+    /// Whether it is still loading its model.
+    loading: bool,
     models: Vec<Model>,
     serves: Serves,
     /// What was looked at, in order.
@@ -150,7 +158,9 @@ pub(super) async fn examine(
         ok: true,
         latency_ms: None,
         connect_ms: None,
+        engine: None,
         version: None,
+        loading: false,
         models: Vec::new(),
         serves: Serves::default(),
         steps: Vec::new(),
@@ -169,7 +179,7 @@ pub(super) async fn examine(
         return found;
     }
     models(&mut found, gateway, instance, configured, &first).await;
-    engine(&mut found, instance);
+    engine(&mut found, instance, configured);
     found
 }
 
@@ -260,6 +270,7 @@ async fn models(
         .map(|listed| Model {
             id: format!("{}/{}", instance.name, listed.id),
             context_length: listed.context_length(),
+            capabilities: capabilities(listed),
         })
         .collect();
     found.models.sort_by(|a, b| a.id.cmp(&b.id));
@@ -287,9 +298,10 @@ async fn models(
         .models
         .iter()
         .take(NAMED)
-        .map(|model| match model.context_length {
-            Some(length) => format!("{} ({length} tokens)", model.id),
-            None => model.id.clone(),
+        .map(|model| {
+            let length = model.context_length.map(|length| format!("{length} tokens"));
+            let about: Vec<String> = length.into_iter().chain(model.capabilities.iter().cloned()).collect();
+            if about.is_empty() { model.id.clone() } else { format!("{} ({})", model.id, about.join(", ")) }
         })
         .collect();
     if found.models.len() > NAMED {
@@ -299,39 +311,113 @@ async fn models(
     found.ok("models", format!("{count}: {}", names.join(", ")));
 }
 
+fn capabilities(listed: &Listed) -> Vec<String> {
+    let words = listed.rest.get("capabilities").and_then(|words| words.as_array());
+    words.into_iter().flatten().filter_map(|word| word.as_str()).map(str::to_owned).collect()
+}
+
 /// Which engine it is, and what it can serve.
-fn engine(found: &mut Examination, instance: &Instance) {
+fn engine(found: &mut Examination, instance: &Instance, configured: &config::Instance) {
     let state = instance.state();
     let abilities = &state.abilities;
     found.version = abilities.version.clone();
-    if instance.spec.probe == Probe::Vllm {
-        match &abilities.version {
-            Some(version) => found.ok("engine", format!("vLLM {version}")),
-            None => {
-                let fix = "if it is not vLLM, give the provider its own type (sglang, llamacpp, ollama, openai_compatible)";
-                found.note("engine", "/version does not tell one", fix);
+    found.engine = abilities.engine;
+    found.loading = abilities.loading;
+    match abilities.engine.and_then(provider::find) {
+        Some(engine) => {
+            let said = match (&abilities.version, abilities.loading) {
+                (Some(version), _) => format!("{} {version}", engine.title),
+                (None, true) => format!("{}, which tells its version when it is ready", engine.title),
+                (None, false) => format!("{}, which does not tell its version", engine.title),
+            };
+            if engine.name == instance.spec.name {
+                found.ok("engine", said);
+            } else {
+                let said = format!("{said}, although the type is {}", instance.spec.name);
+                found.note("engine", said, fix::other_type(configured, engine));
             }
         }
-        if abilities.routes.is_none() && abilities.version.is_some() {
-            let fix = "nothing needs to be done; without --disable-fastapi-docs vLLM tells what it can do";
-            found.note("routes", "/openapi.json is not served: what it can do is learnt on use", fix);
+        None if instance.spec.probe != Probe::None => {
+            let said = match instance.spec.probe {
+                Probe::Vllm => "/version does not tell one",
+                Probe::Sglang => "/model_info does not answer as SGLang's does",
+                Probe::LlamaCpp => "/props does not answer as llama.cpp's does",
+                Probe::Ollama => "/api/version does not tell one",
+                Probe::None => "it is not asked",
+            };
+            let fix = format!(
+                "if it is not {}, give the provider its own type (vllm, sglang, llamacpp, ollama, openai_compatible)",
+                instance.spec.title
+            );
+            found.note("engine", said, fix);
         }
+        None => {}
     }
+    if abilities.loading {
+        let fix =
+            "wait: it is asked again every minute (PROVIDER_RECHECK_INTERVAL); calls get its 503 until then";
+        found.note("loading", "it is still loading its model", fix);
+    }
+    let describes = matches!(abilities.engine, Some("vllm" | "sglang"));
+    if describes && abilities.routes.is_none() {
+        let fix = if abilities.engine == Some("vllm") {
+            "nothing needs to be done; without --disable-fastapi-docs vLLM tells what it can do"
+        } else {
+            "nothing needs to be done; without DISABLE_OPENAPI_DOC SGLang tells what it can do"
+        };
+        found.note("routes", "/openapi.json is not served: what it can do is learnt on use", fix);
+    }
+    shortened(found, abilities);
     found.serves = serves(instance, abilities);
     let sentence = found.serves.sentence();
     found.ok("serves", sentence);
 }
 
+/// Models that run with less than they were made for: what is longer is cut, and nobody is told.
+fn shortened(found: &mut Examination, abilities: &Abilities) {
+    let short = abilities.models.iter().filter_map(|(id, model)| {
+        let (runs, made) = (model.context_length?, model.trained_length?);
+        (runs < made).then(|| format!("{id} with {runs} of {made} tokens"))
+    });
+    let short: Vec<String> = short.collect();
+    if !short.is_empty() {
+        let said = format!(
+            "shorter than the models can: {}; longer prompts lose their beginning, and nobody is told",
+            short.join(", ")
+        );
+        found.note(
+            "context",
+            said,
+            "set OLLAMA_CONTEXT_LENGTH for the server, or num_ctx in the model's file",
+        );
+    }
+}
+
 fn serves(instance: &Instance, abilities: &Abilities) -> Serves {
     let mut serves = Serves::default();
+    let state = instance.state();
+    let models: Vec<Option<&str>> = match state.models.is_empty() {
+        true => vec![None],
+        false => state.models.keys().map(|model| Some(model.as_str())).collect(),
+    };
     for (word, operation, dialect) in FRONTS {
-        let outgoing = Outgoing { operation, dialect, native_rerank: false };
-        let ways = plans(instance.spec, &instance.base, &outgoing, abilities, None);
-        let certain = abilities.routes.is_some() || instance.spec.knows(operation, dialect) == Known::Yes;
-        match ways {
-            Err(_) => serves.no.push(word),
-            Ok(_) if certain => serves.yes.push(word),
-            Ok(_) => serves.learnt_on_use.push(word),
+        let can = |model: &Option<&str>| {
+            let outgoing = Outgoing { operation, dialect, native_rerank: false, model: *model };
+            plans(instance.spec, &instance.base, &outgoing, abilities, None).is_ok()
+        };
+        // a model that generates may still lack one of the dialects; vectors are asked for in one way only
+        let told = |model: &Option<&str>| {
+            operation == Operation::Embed
+                && model.is_some_and(|model| abilities.model(model).can(operation) == Some(true))
+        };
+        let able: Vec<_> = models.iter().filter(|model| can(model)).collect();
+        let known = instance.spec.knows(operation, dialect) == Known::Yes;
+        if able.is_empty() {
+            serves.no.push(word);
+        } else if abilities.routes.is_some() || known || able.iter().any(|model| told(model)) {
+            serves.yes.push(word);
+        } else {
+            serves.learnt_on_use.push(word);
         }
     }
     serves
