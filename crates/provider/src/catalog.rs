@@ -187,6 +187,7 @@ const LLAMACPP: Spec = Spec {
     control_paths: &["/slots", "/lora-adapters", "/props", "/models/load", "/models/unload"],
     probe: Probe::LlamaCpp,
     owner: Some("llamacpp"),
+    key_path: Some("/props"),
     ..Spec::OPENAI_COMPATIBLE
 };
 

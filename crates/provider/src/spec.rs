@@ -37,6 +37,8 @@ pub struct Spec {
     pub probe: Probe,
     /// Whom the engine's model list names as `owned_by`: by this it is recognised, whatever type it was configured as.
     pub owner: Option<&'static str>,
+    /// A path at the root, only read, that asks for the key where the model list does not: what proves a key.
+    pub key_path: Option<&'static str>,
     /// The tag that a model's name has when none is written.
     pub default_tag: Option<&'static str>,
     /// Whether this version can serve the type. An entry that cannot is known so that configurations naming it load.
@@ -95,6 +97,7 @@ impl Spec {
         control_paths: &[],
         probe: Probe::None,
         owner: None,
+        key_path: None,
         default_tag: None,
         built: true,
     };

@@ -92,6 +92,22 @@ fn every_engine_is_told_with_its_version_and_what_it_can_do() {
 }
 
 #[test]
+fn a_key_is_proved_where_the_model_list_asks_for_none() {
+    let (_engine, url) = played("llamacpp", "llama.cpp", &["--api-key", "sk-engine"]);
+    let with = |key: Option<&str>, code: i32| {
+        let doctor = ferrovia(&["doctor"]).env("LLAMACPP_BASE_URL", &url);
+        let doctor = match key {
+            Some(key) => doctor.env("LLAMACPP_API_KEY", key),
+            None => doctor,
+        };
+        doctor.run().code(code)
+    };
+    with(None, 1).says(&["FAIL", "the server asks for one (401)", "set LLAMACPP_API_KEY"]);
+    with(Some("sk-wrong"), 1).says(&["it was not accepted (401)", "correct LLAMACPP_API_KEY"]);
+    with(Some("sk-engine"), 0).says(&["key      accepted", "llama.cpp b8100-5d3a4f1c"]);
+}
+
+#[test]
 fn an_engine_of_the_wrong_type_is_named_with_the_fix() {
     let (_engine, url) = played("llamacpp", "llama.cpp", &[]);
     let done = ferrovia(&["doctor"]).env("VLLM_BASE_URL", &url).run().code(0);

@@ -76,8 +76,13 @@ async fn each_engine_is_known_for_what_it_is_without_a_token() {
         ),
     ] {
         let name = personality.name();
-        let engine = played(personality, |settings| settings.max_model_len = 24_576).await;
-        let gateway = TestGateway::setup().provider(name, &engine.base_url()).start().await;
+        let engine = played(personality, |settings| {
+            settings.max_model_len = 24_576;
+            settings.api_key = Some("sk-engine".to_owned());
+        })
+        .await;
+        let setup = TestGateway::setup().provider(name, &engine.base_url()).key(name, "sk-engine");
+        let gateway = setup.start().await;
         let line = gateway.line("that it answered", |line| line["message"] == "provider answered").await;
         assert_eq!((&line["engine"], &line["version"]), (&json!(name), &json!(version)), "{line}");
         let listed = gateway.get(&format!("/v1/models/{model}")).await.json();
@@ -100,6 +105,31 @@ async fn each_engine_is_known_for_what_it_is_without_a_token() {
         assert_eq!(engine.seen().len(), asked, "{name}: what is known to be missing is not asked for");
         assert_eq!(gateway.post("/v1/chat/completions", chat(model)).await.status, 200, "{name}");
         engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_only_a_call_can_tell_is_learnt_from_one() {
+    for (personality, model, paths) in [
+        (
+            Personality::LlamaCpp,
+            "llamacpp/sim",
+            &["/v1/embeddings", "/v1/rerank", "/v1/responses", "/v1/messages"][..],
+        ),
+        (Personality::Ollama, "ollama/sim", &["/v1/responses", "/v1/messages"]),
+    ] {
+        let name = personality.name();
+        let engine = played(personality, |_| ()).await;
+        let gateway = TestGateway::setup().provider(name, &engine.base_url()).start().await;
+        for path in paths {
+            let before = engine.seen().len();
+            assert_eq!(gateway.post(path, ask(model)).await.status, 501, "{name} {path}");
+            let asked = engine.seen().len();
+            assert!(asked > before, "{name} {path}: it was asked");
+            assert_eq!(gateway.post(path, ask(model)).await.status, 501, "{name} {path}");
+            assert_eq!(engine.seen().len(), asked, "{name} {path}: and not again");
+        }
+        assert_eq!(gateway.post("/v1/chat/completions", chat(model)).await.status, 200, "{name}");
     }
 }
 

@@ -175,7 +175,15 @@ pub(super) async fn examine(
         }
     };
     reached(&mut found, instance, &first);
-    if !key(&mut found, gateway, instance, configured, &list, &first).await {
+    let proof = match instance.spec.key_path {
+        None => Proof { path: list, status: Some(first.status) },
+        Some(path) => {
+            let path = format!("{}{path}", instance.base.root);
+            let status = knock(gateway, instance, &path, true).await.ok().map(|heard| heard.status);
+            Proof { path, status }
+        }
+    };
+    if !key(&mut found, gateway, instance, configured, &proof).await {
         return found;
     }
     models(&mut found, gateway, instance, configured, &first).await;
@@ -200,21 +208,28 @@ fn reached(found: &mut Examination, instance: &Instance, first: &Heard) {
     );
 }
 
+/// A path that asks for the key, and what it answered to the first one.
+struct Proof {
+    path: String,
+    status: Option<StatusCode>,
+}
+
 /// Whether the keys are accepted. False if nothing more can be asked.
 async fn key(
     found: &mut Examination,
     gateway: &Gateway,
     instance: &Instance,
     configured: &config::Instance,
-    list: &str,
-    first: &Heard,
+    proof: &Proof,
 ) -> bool {
     let refused = |status: StatusCode| matches!(status.as_u16(), 401 | 403);
+    let path = &proof.path;
+    let code = proof.status.map_or(0, |status| status.as_u16());
     let keys = configured.api_keys.len();
     let variable = fix::key_setting(configured);
     if keys == 0 {
-        if refused(first.status) {
-            let said = format!("none is set, and the server asks for one ({})", first.status.as_u16());
+        if proof.status.is_some_and(refused) {
+            let said = format!("none is set, and the server asks for one ({code})");
             found.failed("key", said, format!("set {variable}"));
             return false;
         }
@@ -225,8 +240,8 @@ async fn key(
     let mut bad = Vec::new();
     for turn in 1..=keys {
         let status = match turn {
-            1 => Some(first.status),
-            _ => knock(gateway, instance, list, true).await.ok().map(|heard| heard.status),
+            1 => proof.status,
+            _ => knock(gateway, instance, path, true).await.ok().map(|heard| heard.status),
         };
         if status.is_some_and(refused) {
             bad.push(turn.to_string());
@@ -234,21 +249,20 @@ async fn key(
     }
     if !bad.is_empty() {
         let said = match keys {
-            1 => format!("it was not accepted ({})", first.status.as_u16()),
+            1 => format!("it was not accepted ({code})"),
             _ => format!("of {keys} keys these were not accepted: {}", bad.join(", ")),
         };
         found.failed("key", said, format!("correct {variable}"));
         return bad.len() < keys;
     }
-    let without = knock(gateway, instance, list, false).await;
+    let accepted = proof.status.is_some_and(|status| status.is_success());
+    let without = knock(gateway, instance, path, false).await;
     match without {
-        Ok(heard) if first.status.is_success() && heard.status.is_success() => {
+        Ok(heard) if accepted && heard.status.is_success() => {
             let fix = "nothing needs to be done; the server does not check keys (vLLM: --api-key)";
             found.note("key", "set, but the server answers without one too", fix);
         }
-        _ if first.status.is_success() => {
-            found.ok("key", if keys == 1 { "accepted" } else { "all accepted" })
-        }
+        _ if accepted => found.ok("key", if keys == 1 { "accepted" } else { "all accepted" }),
         _ => found.note("key", "set; whether it is accepted is not known", "see what the model list says"),
     }
     true
