@@ -235,6 +235,13 @@ async fn an_engine_of_another_type_is_recognised() {
     let asked = (llama.seen().len(), vllm.seen().len());
     assert_eq!(gateway.post("/v1/tokenize", ask("vllm/sim")).await.status, 501);
     assert_eq!(gateway.post("/v1/chat/completions", chat("openai-compatible/sim")).await.status, 501);
+    for path in ["/p/vllm/slots", "/p/vllm/lora-adapters", "/p/openai-compatible/load_lora_adapter"] {
+        let response = gateway.get(path).await;
+        assert_eq!(
+            (response.status, told("/p", &response).code.as_deref()),
+            (403, Some("control_route_denied"))
+        );
+    }
     assert_eq!((llama.seen().len(), vllm.seen().len()), asked, "nobody was asked");
     assert_eq!(gateway.post("/v1/chat/completions", chat("vllm/sim")).await.status, 200);
     assert_eq!(gateway.post("/v1/embeddings", ask("openai-compatible/sim")).await.status, 200);
