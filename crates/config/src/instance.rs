@@ -30,6 +30,8 @@ pub struct Instance {
     pub models: Vec<ConfiguredModel>,
     /// Which of its models exist here.
     pub filter: ModelFilter,
+    /// How many calls it may have at one time. `None`: no limit.
+    pub max_in_flight: Option<u32>,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// Trying again.
@@ -221,6 +223,7 @@ fn instance(
         session_sticky_keys: provider.session_sticky_keys,
         models: distinct(&provider.models),
         filter: provider.model_filter.clone(),
+        max_in_flight: Some(provider.max_in_flight).filter(|most| *most > 0),
         timeouts: timeouts(draft, config, provider, kind),
         retry: resilience.retry,
         breaker: resilience.circuit_breaker,

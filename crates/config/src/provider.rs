@@ -46,6 +46,10 @@ pub struct Provider {
     #[serde(with = "crate::value::secret_map")]
     #[schemars(with = "BTreeMap<String, String>", extend("x-kind" = "headers", "x-secret" = true))]
     pub headers: BTreeMap<String, Secret>,
+    /// Most calls that this provider may have at one time; one more is answered at once with 429 and `Retry-After: 1`.
+    /// 0: no limit.
+    #[schemars(extend("x-field" = "MAX_IN_FLIGHT"))]
+    pub max_in_flight: u32,
     /// How long this provider may take. What is unset follows `http`, then the type's defaults.
     pub timeouts: ProviderTimeouts,
     /// What happens when this provider fails. What is unset follows `resilience`.
@@ -124,6 +128,7 @@ impl Default for Provider {
             api_mode: String::new(),
             proxy_url: Secret::default(),
             headers: BTreeMap::new(),
+            max_in_flight: 0,
             timeouts: ProviderTimeouts::default(),
             resilience: Resilience::default(),
             network_config: NetworkConfig::default(),

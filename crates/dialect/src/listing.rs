@@ -20,7 +20,7 @@ pub struct Listed {
     /// The base model of an adapter (vLLM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// The rest of what the upstream says.
+    /// The rest of what the upstream says, or was found out by asking it.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -31,9 +31,14 @@ impl Listed {
         Listed { id: id.into(), created: 0, max_model_len: None, root: None, parent: None, rest: Map::new() }
     }
 
+    /// Whom the upstream names as its owner: engines name themselves.
+    pub fn owned_by(&self) -> Option<&str> {
+        self.rest.get("owned_by").and_then(Value::as_str)
+    }
+
     /// The context length under whichever name the upstream gives it, in tokens.
     ///
-    /// vLLM says `max_model_len`; llama.cpp `meta.n_ctx_train`/`n_ctx`; others `context_length` or `context_window`.
+    /// vLLM and SGLang say `max_model_len`; llama.cpp may say `meta.n_ctx`; others `context_length` or `context_window`.
     pub fn context_length(&self) -> Option<u64> {
         self.max_model_len
             .or_else(|| self.rest.get("context_length").and_then(Value::as_u64))
@@ -52,13 +57,24 @@ pub fn read(json: &[u8]) -> Result<Vec<Listed>, String> {
     }
     let list: List =
         serde_json::from_slice(json).map_err(|e| format!("the model list is not JSON as expected: {e}"))?;
-    let Some(data) = list.data.or(list.models) else {
-        return Err("the model list has no `data`".into());
+    // llama.cpp lists its model twice, and says only in the second list what it can do
+    let (data, more) = match (list.data, list.models) {
+        (Some(data), more) => (data, more.unwrap_or_default()),
+        (None, Some(models)) => (models, Vec::new()),
+        (None, None) => return Err("the model list has no `data`".into()),
+    };
+    let with_capabilities = |mut model: Listed| {
+        let same = more.iter().find(|other| other.get("model").and_then(Value::as_str) == Some(&model.id));
+        if let Some(capabilities) = same.and_then(|other| other.get("capabilities")?.as_array()) {
+            model.rest.entry("capabilities").or_insert_with(|| capabilities.clone().into());
+        }
+        model
     };
     Ok(data
         .into_iter()
         .filter_map(|value| serde_json::from_value::<Listed>(value).ok())
         .filter(|model| !model.id.trim().is_empty())
+        .map(with_capabilities)
         .collect())
 }
 
@@ -76,6 +92,16 @@ mod tests {
         assert_eq!((list[0].context_length(), list[0].root.as_deref()), (Some(4096), Some("/models/m")));
         assert_eq!(list[1].parent.as_deref(), Some("org/m"));
         assert_eq!(list[0].rest.get("owned_by"), Some(&Value::from("vllm")));
+    }
+
+    #[test]
+    fn what_llamacpp_lists_twice_is_one_model() {
+        let list = read(
+            br#"{"models":[{"name":"m","model":"m","capabilities":["completion","multimodal"]}],"object":"list","data":[{"id":"m","owned_by":"llamacpp","meta":{"n_ctx_train":8192}}]}"#,
+        )
+        .expect("a list");
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].rest["capabilities"], serde_json::json!(["completion", "multimodal"]));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use upstream::{Backoff, BreakerSettings, Breakers, Limits, Target};
 
 use crate::inventory::filter::Filter;
+use crate::slots::Slots;
 
 /// A configured provider instance.
 pub struct Instance {
@@ -45,6 +46,8 @@ pub struct Instance {
     pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How many calls it may have at one time.
+    pub slots: Slots,
     /// Models that the operator lists.
     pub configured: Vec<Configured>,
     /// What the operator's list means.
@@ -89,6 +92,8 @@ pub struct Making {
     pub total: Option<Duration>,
     /// Headers that the operator adds to every request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How many calls it may have at one time. `None`: as many as come.
+    pub max_in_flight: Option<usize>,
     /// Models that the operator lists.
     pub configured: Vec<Configured>,
     /// What the operator's list means.
@@ -223,6 +228,7 @@ impl Instance {
             slow_call: making.slow_call,
             total: making.total,
             headers: making.headers,
+            slots: Slots::new(making.max_in_flight),
             configured: making.configured,
             mode: making.mode,
             filter: making.filter,
@@ -248,8 +254,16 @@ impl Instance {
     }
 
     /// Whether it has this model, and under which shared name.
+    ///
+    /// Where names have a tag that may be left out, the name is found without it.
     pub fn model(&self, id: &str) -> Option<ModelName> {
-        self.state.load().models.get_key_value(id).map(|(name, _)| name.clone())
+        let state = self.state.load();
+        let known = |id: &str| state.models.get_key_value(id).map(|(name, _)| name.clone());
+        known(id).or_else(|| {
+            let tag = self.spec.default_tag?;
+            let untagged = !id.rsplit('/').next().unwrap_or(id).contains(':');
+            untagged.then(|| known(&format!("{id}:{tag}"))).flatten()
+        })
     }
 
     /// Replaces what is known.
@@ -261,6 +275,8 @@ impl Instance {
     /// lists.
     pub fn fails_by(&self, fault: &Fault) -> bool {
         match fault.kind {
+            // it is well, and says when it will be ready
+            FaultKind::Refused(503) if self.state().abilities.loading => false,
             FaultKind::Refused(status) => self.failure_statuses.iter().any(|m| m.covers(status)),
             _ => fault.blame == Blame::Upstream,
         }

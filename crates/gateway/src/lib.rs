@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod reply;
 pub mod routing;
 pub mod settings;
+pub mod slots;
 #[cfg(test)]
 mod story;
 pub mod trail;

@@ -429,6 +429,8 @@ fn plain(openmetrics: &str) -> String {
 #[derive(Debug)]
 struct Snapshot {
     providers: Vec<(String, i64, i64)>,
+    in_flight: Vec<(String, i64)>,
+    limits: Vec<(String, i64)>,
     breakers: Vec<(String, i64)>,
     idle_connections: i64,
     request_memory: i64,
@@ -442,8 +444,16 @@ impl Snapshot {
             let fresh = state.has_answered() && state.stale_since.is_none();
             (instance.name.to_string(), i64::from(fresh), state.models.len() as i64)
         });
+        let instances = || gateway.inventory.instances().iter();
+        let figure = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         Snapshot {
             providers: providers.collect(),
+            in_flight: instances()
+                .map(|instance| (instance.name.to_string(), figure(instance.slots.taken())))
+                .collect(),
+            limits: instances()
+                .filter_map(|instance| Some((instance.name.to_string(), figure(instance.slots.limit()?))))
+                .collect(),
             breakers: gateway
                 .inventory
                 .instances()
@@ -471,7 +481,8 @@ struct Live(Snapshot);
 
 impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Snapshot { providers, breakers, idle_connections, request_memory, spooled } = &self.0;
+        let Snapshot { providers, in_flight, limits, breakers, idle_connections, request_memory, spooled } =
+            &self.0;
         let mut gauge =
             |name: &str, help: &str, rows: &mut dyn Iterator<Item = (Vec<(&str, String)>, i64)>| {
                 let mut family =
@@ -491,6 +502,16 @@ impl Collector for Live {
             "ferrovia_provider_models",
             "Models known of the provider",
             &mut providers.iter().map(|(name, _, models)| (named(name), *models)),
+        )?;
+        gauge(
+            "ferrovia_provider_in_flight",
+            "Calls that the provider has now",
+            &mut in_flight.iter().map(|(name, count)| (named(name), *count)),
+        )?;
+        gauge(
+            "ferrovia_provider_max_in_flight",
+            "Calls that the provider may have at one time, if that is limited",
+            &mut limits.iter().map(|(name, limit)| (named(name), *limit)),
         )?;
         gauge(
             "ferrovia_breaker_open",

@@ -101,6 +101,9 @@ fn object(public: String, instance: &Instance, state: &State, listed: &Listed) -
     if let Some(since) = state.stale_since {
         metadata.insert("stale_since".into(), since.to_string().into());
     }
+    if state.abilities.loading {
+        metadata.insert("loading".into(), true.into());
+    }
     let configured = instance.configured.iter().find(|model| model.id == listed.id);
     if let Some(Value::Object(said)) = configured.and_then(|model| model.metadata.as_ref()) {
         metadata.extend(said.clone());

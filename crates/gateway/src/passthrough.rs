@@ -66,7 +66,11 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     })?;
     let hit =
         |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
-    let closed = control::is_control(instance.spec, &normal) || hit(&settings.control_deny);
+    // what an engine proved to be counts as well as what it was configured as
+    let engine = instance.state().abilities.engine.and_then(provider::find);
+    let controls = [Some(instance.spec), engine].into_iter().flatten();
+    let closed =
+        controls.into_iter().any(|spec| control::is_control(spec, &normal)) || hit(&settings.control_deny);
     let opened = caller.method == AuthMethod::MasterKey && hit(&settings.control_allow);
     if closed && !opened {
         let message = format!(

@@ -5,7 +5,7 @@
 //! order: cheap refusals first, spending last.
 //!
 //! ```text
-//! route → identify → read → resolve → plan → attempt → reply
+//! route → identify → read → resolve → plan → admit → attempt → reply
 //! ```
 
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ use crate::inbound::Inbound;
 use crate::reply::body::Telling;
 use crate::reply::{Reply, ReplyBody, Tap};
 use crate::trail::{Progress, Trail};
-use crate::{Gateway, headers, identity, models, passthrough, reply, routing, unsupported};
+use crate::{Gateway, headers, identity, models, passthrough, reply, routing, slots, unsupported};
 
 /// What a request came to.
 pub(crate) enum Answer {
@@ -100,6 +100,7 @@ pub(crate) async fn answer(
             let call = passthrough::read(gateway, inbound).await?;
             trail.call(&call);
             trail.route(&passthrough::route(&way, &call));
+            trail.keep(slots::admit(&way.instance)?);
             let (stream, idle, total) = (call.stream, way.instance.idle, way.instance.total);
             let (gateway, progress, depth) = (gateway.clone(), trail.progress(), trail.depth());
             let flight =
@@ -114,7 +115,9 @@ pub(crate) async fn answer(
             let route = found.inspect_err(|_| trail.requested(selector))?;
             trail.route(&route);
             let (stream, idle, total) = (call.stream, route.instance.idle, route.instance.total);
+            let instance = route.instance.clone();
             let flight = Flight::plan(gateway, call, route, trail.progress())?;
+            trail.keep(slots::admit(&instance)?);
             let changes = flight.changes().clone();
             Ok(Answer::Reply(Departure {
                 flight: AnyFlight::Call(Box::new(flight)),

@@ -17,6 +17,7 @@ use crate::log::CallEntry;
 use crate::metrics::{InFlight, Outcome};
 use crate::reply::{Depth, End, Tap};
 use crate::routing::Route;
+use crate::slots::Slot;
 use dialect::stream::Frame;
 
 /// A token is about this many bytes of a request: the estimate where nobody reports.
@@ -71,6 +72,8 @@ pub struct Trail {
     user_path: Option<String>,
     route: Option<Route>,
     in_flight: Option<InFlight>,
+    /// The call's place at its instance. Kept here because it ends when the trail does: once, whatever happens.
+    slot: Option<Slot>,
     requested: Option<String>,
     request_bytes: u64,
     progress: Arc<Progress>,
@@ -104,6 +107,7 @@ impl Trail {
             user_path: None,
             route: None,
             in_flight: None,
+            slot: None,
             requested: None,
             request_bytes: crate::call::declared_length(&inbound.head.headers).unwrap_or(0),
             progress: Arc::default(),
@@ -150,6 +154,11 @@ impl Trail {
     pub fn route(&mut self, route: &Route) {
         self.route = Some(route.clone());
         self.in_flight = Some(self.gateway.metrics.set_out(route, self.template, self.stream));
+    }
+
+    /// Keeps the call's place at its instance until the end.
+    pub(crate) fn keep(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// The dialect in which this client is answered.
@@ -205,6 +214,7 @@ impl Trail {
         }
         let end = &end;
         drop(self.in_flight.take());
+        self.slot = None;
         let usage = self.used(end);
         self.count(end, usage);
         self.log(end, usage);

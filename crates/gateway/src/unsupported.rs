@@ -1,6 +1,6 @@
 //! What nobody here can do, said in the words that clients of GoModel know.
 
-use domain::{Dialect, Fault, FaultKind, Operation};
+use domain::{Deployment, Dialect, Fault, FaultKind, Operation};
 
 use crate::{Instance, Inventory};
 
@@ -18,6 +18,12 @@ pub fn by(instance: &Instance, operation: Operation, dialect: Dialect) -> Fault 
         _ => ("unsupported_operation", format!("{} is not supported by {kind} provider", operation.word())),
     };
     Fault::new(FaultKind::Unsupported, message).code(code)
+}
+
+/// This model cannot do it: the engine said what it can. Another model of the same provider may.
+pub fn by_model(deployment: &Deployment, operation: Operation) -> Fault {
+    let message = format!("{} is not supported by the model {}", operation.word(), deployment);
+    Fault::new(FaultKind::Unsupported, message).code("unsupported_operation").param("model")
 }
 
 /// A route that exists although nothing behind it does. `kind` is the provider type that the client named, if any.

@@ -49,6 +49,7 @@ pub const CATALOG: &[&Spec] = &[
 /// its version and model, so they are probed.
 const VLLM: Spec = Spec {
     name: "vllm",
+    title: "vLLM",
     default_base_url: Some("http://localhost:8000/v1"),
     self_hosted: true,
     api_paths: Some(&[
@@ -99,12 +100,14 @@ const VLLM: Spec = Spec {
         "/kv_event_sources",
     ],
     probe: Probe::Vllm,
+    owner: Some("vllm"),
     ..Spec::OPENAI_COMPATIBLE
 };
 
-/// SGLang's server (docs.sglang.ai, "OpenAI APIs" and "Sampling").
+/// SGLang's server (docs.sglang.ai, "OpenAI APIs" and "Native APIs"; `python/sglang/srt/entrypoints/http_server.py`).
 const SGLANG: Spec = Spec {
     name: "sglang",
+    title: "SGLang",
     default_base_url: Some("http://localhost:30000/v1"),
     self_hosted: true,
     api_paths: Some(&[
@@ -137,6 +140,9 @@ const SGLANG: Spec = Spec {
         "/init_weights_update_group",
         "/destroy_weights_update_group",
         "/get_weights_by_name",
+        "/init_weights_send_group_for_remote_instance",
+        "/send_weights_to_remote_instance",
+        "/freeze_gc",
         "/release_memory_occupation",
         "/resume_memory_occupation",
         "/load_lora_adapter",
@@ -147,15 +153,22 @@ const SGLANG: Spec = Spec {
         "/get_internal_state",
         "/configure_logging",
         "/slow_down",
+        // they read and change nothing, but show the server's keys
         "/get_server_info",
         "/server_info",
     ],
+    probe: Probe::Sglang,
+    owner: Some("sglang"),
     ..Spec::OPENAI_COMPATIBLE
 };
 
 /// llama.cpp's server (its README, "API Endpoints"). Slots can be saved to and restored from disk: closed.
+///
+/// It scores, classifies and pools nothing. Its `/tokenize` and `/detokenize` take and give other members than vLLM's,
+/// and answer a request in vLLM's shape with an empty list: they are reached by passthrough.
 const LLAMACPP: Spec = Spec {
     name: "llamacpp",
+    title: "llama.cpp",
     default_base_url: Some("http://localhost:8080/v1"),
     self_hosted: true,
     api_paths: Some(&[
@@ -167,24 +180,71 @@ const LLAMACPP: Spec = Spec {
         "messages",
         "audio",
     ]),
-    control_paths: &["/slots", "/lora-adapters", "/props", "/models/load", "/models/unload"],
+    lacks: &[
+        (Operation::Score, Dialect::Vllm),
+        (Operation::Classify, Dialect::Vllm),
+        (Operation::Pool, Dialect::Vllm),
+        (Operation::Tokenize, Dialect::Vllm),
+        (Operation::Detokenize, Dialect::Vllm),
+    ],
+    // the last two are built-in tools and a proxy to anywhere, which newer builds have behind flags
+    control_paths: &[
+        "/slots",
+        "/lora-adapters",
+        "/props",
+        "/models/load",
+        "/models/unload",
+        "/tools",
+        "/cors-proxy",
+    ],
+    probe: Probe::LlamaCpp,
+    owner: Some("llamacpp"),
+    key_path: Some("/props"),
     ..Spec::OPENAI_COMPATIBLE
 };
 
-/// Ollama's OpenAI-compatible routes (its docs, "OpenAI compatibility"). Pulling, creating, copying and deleting models
-/// is closed.
+/// Ollama's OpenAI-compatible routes (its docs, "OpenAI compatibility"; `server/routes.go`). Pulling, creating, copying
+/// and deleting models is closed.
 const OLLAMA: Spec = Spec {
     name: "ollama",
+    title: "Ollama",
     default_base_url: Some("http://localhost:11434/v1"),
     self_hosted: true,
     api_paths: Some(&["models", "chat/completions", "responses", "completions", "embeddings", "messages"]),
-    control_paths: &["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs"],
+    lacks: &[
+        (Operation::CountTokens, Dialect::Messages),
+        (Operation::Rerank, Dialect::Rerank),
+        (Operation::Transcribe, Dialect::Transcription),
+        (Operation::Translate, Dialect::Transcription),
+        (Operation::Score, Dialect::Vllm),
+        (Operation::Classify, Dialect::Vllm),
+        (Operation::Pool, Dialect::Vllm),
+        (Operation::Tokenize, Dialect::Vllm),
+        (Operation::Detokenize, Dialect::Vllm),
+    ],
+    // the last three are about the account that the server is signed in with
+    control_paths: &[
+        "/api/pull",
+        "/api/push",
+        "/api/create",
+        "/api/copy",
+        "/api/delete",
+        "/api/blobs",
+        "/api/me",
+        "/api/signout",
+        "/api/user",
+    ],
+    probe: Probe::Ollama,
+    // the namespace of its public library
+    owner: Some("library"),
+    default_tag: Some("latest"),
     ..Spec::OPENAI_COMPATIBLE
 };
 
 /// OpenAI itself. It has no rerank, scoring or tokenising routes, and no Messages.
 const OPENAI: Spec = Spec {
     name: "openai",
+    title: "OpenAI",
     default_base_url: Some("https://api.openai.com/v1"),
     keyless: false,
     request_id_header: Some("x-client-request-id"),
@@ -203,6 +263,7 @@ const OPENAI: Spec = Spec {
 const fn later(name: &'static str, default_base_url: Option<&'static str>) -> Spec {
     Spec {
         name,
+        title: name,
         default_base_url,
         keyless: false,
         auth: Auth::Bearer,
@@ -222,6 +283,13 @@ mod tests {
         let count = names.len();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn what_is_there_is_not_missing() {
+        for spec in CATALOG {
+            assert!(spec.has.iter().all(|asked| !spec.lacks.contains(asked)), "{}", spec.name);
+        }
     }
 
     #[test]

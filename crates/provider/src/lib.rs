@@ -24,15 +24,21 @@ pub mod abilities;
 pub mod base;
 pub mod catalog;
 pub mod control;
+pub mod engine;
 pub mod passthrough;
 pub mod plan;
 pub mod spec;
 
-pub use abilities::Abilities;
+pub use abilities::{Abilities, ModelAbilities};
 pub use base::Base;
 pub use catalog::CATALOG;
 pub use plan::{Outgoing, Plan, ReplyShape, Unsupported};
 pub use spec::{Auth, Known, Spec};
+
+/// The entry of the engine whose model list names this owner.
+pub fn owner(owned_by: &str) -> Option<&'static Spec> {
+    CATALOG.iter().copied().find(|spec| spec.owner == Some(owned_by))
+}
 
 /// The entry of this type.
 pub fn find(name: &str) -> Option<&'static Spec> {

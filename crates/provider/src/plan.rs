@@ -6,17 +6,19 @@ use std::borrow::Cow;
 
 use domain::{Dialect, Operation};
 
-use crate::{Abilities, Base, Known, Spec};
+use crate::{Abilities, Base, Known, Spec, find};
 
 /// A call, as far as a plan depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing {
+pub struct Outgoing<'a> {
     /// What is asked.
     pub operation: Operation,
     /// In which dialect the client asked.
     pub dialect: Dialect,
     /// Whether a rerank request is in vLLM's own shape, so that its answer may be relayed as it is.
     pub native_rerank: bool,
+    /// The model, if it matters which.
+    pub model: Option<&'a str>,
 }
 
 /// One way to do a call.
@@ -43,9 +45,14 @@ pub enum ReplyShape {
     Score,
 }
 
-/// This provider cannot do it, and we know that without asking.
+/// It cannot be done, and we know that without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsupported;
+pub enum Unsupported {
+    /// This provider does it with no model.
+    Provider,
+    /// This model cannot do it; another of the same provider may.
+    Model,
+}
 
 /// vLLM's routes for what has no place in OpenAI's API; most exist at the root and some under `/v1`.
 fn routes(operation: Operation, dialect: Dialect) -> &'static [Route] {
@@ -101,12 +108,20 @@ impl Route {
 pub fn plans(
     spec: &Spec,
     base: &Base,
-    outgoing: &Outgoing,
+    outgoing: &Outgoing<'_>,
     abilities: &Abilities,
     learned: Option<&str>,
 ) -> Result<Vec<Plan>, Unsupported> {
-    if spec.knows(outgoing.operation, outgoing.dialect) == Known::No {
-        return Err(Unsupported);
+    // an engine of another kind than was configured lacks what its own kind lacks
+    let engine = abilities.engine.and_then(find).unwrap_or(spec);
+    let missing =
+        |operation, dialect| [spec, engine].iter().any(|one| one.knows(operation, dialect) == Known::No);
+    if missing(outgoing.operation, outgoing.dialect) {
+        return Err(Unsupported::Provider);
+    }
+    let model = outgoing.model.map_or(&abilities.every_model, |model| abilities.model(model));
+    if model.can(outgoing.operation) == Some(false) {
+        return Err(Unsupported::Model);
     }
     let ways: Vec<(Route, ReplyShape)> = if outgoing.operation == Operation::Rerank {
         rerank(outgoing.native_rerank)
@@ -116,12 +131,13 @@ pub fn plans(
     let mut plans: Vec<Plan> = ways
         .into_iter()
         .filter(|(route, _)| abilities.routes.is_none() || abilities.has_route(&route.own()) != Some(false))
+        .filter(|(_, reply)| *reply != ReplyShape::Score || !missing(Operation::Score, Dialect::Vllm))
         .map(|(route, reply)| Plan { path: route.path(base), reply, may_be_missing: true })
         .collect();
     if let Some(learned) = learned {
         plans.sort_by_key(|plan| plan.path != learned);
     }
-    if plans.is_empty() { Err(Unsupported) } else { Ok(plans) }
+    if plans.is_empty() { Err(Unsupported::Provider) } else { Ok(plans) }
 }
 
 /// Seed 002's order, and a last way: rerank is sorting by score.
@@ -140,7 +156,7 @@ fn rerank(native: bool) -> Vec<(Route, ReplyShape)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::find;
+    use crate::ModelAbilities;
 
     fn check(
         kind: &str,
@@ -152,7 +168,7 @@ mod tests {
     ) {
         let spec = find(kind).expect("a known type");
         let base = Base::parse(url).expect("a base URL");
-        let outgoing = Outgoing { operation: op, dialect, native_rerank: true };
+        let outgoing = Outgoing { operation: op, dialect, native_rerank: true, model: None };
         let found = plans(spec, &base, &outgoing, abilities, None);
         let found = found.map(|plans| plans.into_iter().map(|p| p.path).collect::<Vec<_>>());
         assert_eq!(found, expect.map(|paths| paths.iter().map(|p| (*p).to_owned()).collect()));
@@ -160,7 +176,7 @@ mod tests {
 
     fn having(routes: &[&str]) -> Abilities {
         let routes = routes.iter().map(|r| ((*r).to_owned(), vec!["POST".to_owned()])).collect();
-        Abilities { version: None, routes: Some(routes) }
+        Abilities { routes: Some(routes), ..Abilities::default() }
     }
 
     #[test]
@@ -188,7 +204,7 @@ mod tests {
     fn what_the_probe_did_not_find_is_not_tried() {
         let some = having(&["/v1/chat/completions", "/score"]);
         check("vllm", "http://h:1", Operation::Rerank, Dialect::Rerank, &some, Ok(&["/score"]));
-        check("vllm", "http://h:1", Operation::Embed, Dialect::Embeddings, &some, Err(Unsupported));
+        check("vllm", "http://h:1", Operation::Embed, Dialect::Embeddings, &some, Err(Unsupported::Provider));
     }
 
     #[test]
@@ -202,8 +218,12 @@ mod tests {
     fn the_route_that_worked_comes_first() {
         let spec = find("vllm").expect("vllm");
         let base = Base::parse("http://h").expect("base");
-        let outgoing =
-            Outgoing { operation: Operation::Rerank, dialect: Dialect::Rerank, native_rerank: false };
+        let outgoing = Outgoing {
+            operation: Operation::Rerank,
+            dialect: Dialect::Rerank,
+            native_rerank: false,
+            model: None,
+        };
         let plans = plans(spec, &base, &outgoing, &Abilities::default(), Some("/v2/rerank")).expect("plans");
         assert_eq!((plans[0].path.as_str(), plans[0].reply), ("/v2/rerank", ReplyShape::RerankV2));
         assert_eq!(plans.len(), 5);
@@ -218,7 +238,7 @@ mod tests {
             Operation::Rerank,
             Dialect::Rerank,
             &unknown,
-            Err(Unsupported),
+            Err(Unsupported::Provider),
         );
         check(
             "openai",
@@ -226,7 +246,33 @@ mod tests {
             Operation::Generate,
             Dialect::Messages,
             &unknown,
-            Err(Unsupported),
+            Err(Unsupported::Provider),
         );
+    }
+
+    #[test]
+    fn what_an_engine_of_another_kind_lacks_is_not_tried() {
+        let proved = Abilities { engine: Some("ollama"), ..Abilities::default() };
+        let lacking = Err(Unsupported::Provider);
+        check("vllm", "http://h", Operation::Tokenize, Dialect::Vllm, &proved, lacking);
+        check("ollama", "http://h", Operation::Rerank, Dialect::Rerank, &Abilities::default(), lacking);
+        // llama.cpp reranks, but there are no scores to sort by
+        let all: &[&str] = &["/v1/rerank", "/rerank", "/v2/rerank"];
+        check("llamacpp", "http://h", Operation::Rerank, Dialect::Rerank, &Abilities::default(), Ok(all));
+    }
+
+    #[test]
+    fn what_one_model_cannot_do_another_may() {
+        let embeds = ModelAbilities { generates: Some(false), embeds: Some(true), ..Default::default() };
+        let abilities = Abilities { models: [("e".to_owned(), embeds)].into(), ..Abilities::default() };
+        let spec = find("ollama").expect("ollama");
+        let base = Base::parse("http://h").expect("base");
+        let ask = |operation, dialect, model| {
+            let outgoing = Outgoing { operation, dialect, native_rerank: false, model: Some(model) };
+            plans(spec, &base, &outgoing, &abilities, None).map(|plans| plans.len())
+        };
+        assert_eq!(ask(Operation::Generate, Dialect::Chat, "e"), Err(Unsupported::Model));
+        assert_eq!(ask(Operation::Generate, Dialect::Chat, "c"), Ok(1));
+        assert_eq!(ask(Operation::Embed, Dialect::Embeddings, "e"), Ok(1));
     }
 }

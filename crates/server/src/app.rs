@@ -165,6 +165,7 @@ fn instance(loaded: &Loaded, configured: &config::Instance) -> anyhow::Result<In
         slow_call: (!breaker.slow_call_threshold.is_zero()).then_some(breaker.slow_call_threshold),
         total: timeouts.total,
         headers: headers.collect::<anyhow::Result<_>>()?,
+        max_in_flight: configured.max_in_flight.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         configured: configured
             .models
             .iter()

@@ -42,6 +42,19 @@ fn resilience_is_overridden_field_by_field() {
 }
 
 #[test]
+fn calls_in_flight_are_limited_for_each_instance() {
+    let yaml = "providers:\n  a: {type: vllm, max_in_flight: 8}\n  b: {type: vllm}\n  c: {type: vllm, max_in_flight: 0}\n";
+    let loaded =
+        Place::new().yaml(yaml).env(&["VLLM_GPU_BASE_URL=http://g:1", "VLLM_GPU_MAX_IN_FLIGHT=3"]).ok();
+    let limits: Vec<_> = loaded.providers.iter().map(|p| (p.name.as_str(), p.max_in_flight)).collect();
+    assert_eq!(limits, [("a", Some(8)), ("b", None), ("c", None), ("vllm-gpu", Some(3))]);
+    for wrong in ["-1", "many", "1.5"] {
+        let yaml = format!("providers: {{a: {{type: vllm, max_in_flight: {wrong}}}}}");
+        assert_eq!(Place::new().yaml(&yaml).report().errors(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn bifrosts_spellings_are_ours() {
     let yaml = "providers:\n  vllm:\n    network_config: {base_url: 'http://b:8000', default_request_timeout_in_seconds: 30}\n";
     let vllm = &Place::new().yaml(yaml).ok().providers[0];

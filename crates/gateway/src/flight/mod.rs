@@ -17,7 +17,7 @@ use dialect::fault::is_about_the_model;
 use dialect::stream::Frame;
 use domain::{Blame, Fault, FaultKind, Operation, Retry};
 use http::{HeaderMap, StatusCode, header};
-use provider::plan::{Plan, plans};
+use provider::plan::{Plan, Unsupported, plans};
 use provider::{Known, Outgoing};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -83,6 +83,7 @@ impl Flight {
             operation: call.operation,
             dialect: call.dialect,
             native_rerank: call.rerank.as_ref().is_some_and(|r| r.shape == dialect::rerank::Shape::Vllm),
+            model: Some(route.model.as_str()),
         };
         let learned = instance.learned(call.operation, call.dialect, &route.model);
         let path = match &learned {
@@ -93,8 +94,12 @@ impl Flight {
             None => None,
         };
         let state = instance.state();
-        let mut plans = plans(instance.spec, &instance.base, &outgoing, &state.abilities, path)
-            .map_err(|_| unsupported::by(instance, call.operation, call.dialect))?;
+        let mut plans = plans(instance.spec, &instance.base, &outgoing, &state.abilities, path).map_err(
+            |why| match why {
+                Unsupported::Provider => unsupported::by(instance, call.operation, call.dialect),
+                Unsupported::Model => unsupported::by_model(&route.deployment(), call.operation),
+            },
+        )?;
         let certain = instance.spec.knows(call.operation, call.dialect) == Known::Yes && plans.len() == 1;
         for plan in &mut plans {
             plan.may_be_missing &= !certain;

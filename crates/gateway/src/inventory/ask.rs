@@ -1,4 +1,4 @@
-//! Asking one instance what it has: its models, its version, its routes.
+//! Asking one instance what it has: its models first, then, by [`probe`], everything else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,40 +10,60 @@ use domain::ModelName;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use provider::Abilities;
-use provider::spec::Probe;
 use upstream::{Limits, OutBody, Outbound};
 
+use super::probe;
 use crate::instance::{Instance, ListMode, State};
 use crate::{Gateway, headers};
 
-/// The most that is read of a model list or a description of routes.
+/// The most that is read of a model list.
 const LARGEST: usize = 8 << 20;
 
 /// How long a list may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an instance answered to a question.
-pub struct Answer {
+pub(super) struct Answer {
     /// Its status.
-    pub status: u16,
+    pub(super) status: u16,
     /// Its body.
-    pub body: Bytes,
+    pub(super) body: Bytes,
 }
 
-/// Gets one path of an instance, with its key.
-pub async fn get(gateway: &Gateway, instance: &Instance, path: &str) -> Result<Answer, String> {
+/// A question to an instance. Costs no token and changes nothing there.
+pub(super) struct Question {
+    /// The path, prefix included.
+    pub(super) path: String,
+    /// JSON to post; `None` gets the path.
+    pub(super) post: Option<Bytes>,
+    /// How long the whole answer may take.
+    pub(super) patience: Duration,
+    /// The most that is read of it, in bytes.
+    pub(super) largest: usize,
+}
+
+/// Asks, with the instance's key.
+pub(super) async fn put(
+    gateway: &Gateway,
+    instance: &Instance,
+    question: Question,
+) -> Result<Answer, String> {
+    let Question { path, post, patience, largest } = question;
     let asking = async {
         let mut head = HeaderMap::with_capacity(6);
-        head.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let json = HeaderValue::from_static("application/json");
+        head.insert(header::ACCEPT, json.clone());
+        if post.is_some() {
+            head.insert(header::CONTENT_TYPE, json);
+        }
         headers::from_the_operator(&mut head, instance);
         let request = Outbound {
-            method: Method::GET,
-            path_and_query: path.to_owned(),
+            method: if post.is_some() { Method::POST } else { Method::GET },
+            path_and_query: path.clone(),
             headers: head,
-            body: OutBody::Empty,
+            body: post.map_or(OutBody::Empty, |json| OutBody::Segments(vec![json])),
         };
-        let limits = Limits { first_byte: PATIENCE, ..instance.limits };
+        let limits = Limits { first_byte: patience, ..instance.limits };
         let sent = gateway.pool.send(&instance.target, request, &limits).await;
         let answer = sent.map_err(|error| error.sentence())?;
         let status = answer.status.as_u16();
@@ -52,23 +72,25 @@ pub async fn get(gateway: &Gateway, instance: &Instance, path: &str) -> Result<A
         while let Some(frame) = incoming.frame().await {
             let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
             if let Some(data) = frame.data_ref() {
-                if body.len() + data.len() > LARGEST {
-                    return Err(format!("the answer to {path} is larger than {LARGEST} bytes"));
+                if body.len() + data.len() > largest {
+                    return Err(format!("the answer to {path} is larger than {largest} bytes"));
                 }
                 body.extend_from_slice(data);
             }
         }
         Ok(Answer { status, body: body.freeze() })
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(patience, asking).await {
         Ok(answer) => answer.map_err(|sentence| gateway.masks.text(sentence)),
-        Err(_) => Err(format!("no answer to {path} within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer to {path} within {} s", patience.as_secs())),
     }
 }
 
 /// Reads the list of models.
 pub async fn list(gateway: &Gateway, instance: &Instance) -> Result<Vec<Listed>, String> {
-    let answer = get(gateway, instance, &format!("{}/models", instance.base.api)).await?;
+    let path = format!("{}/models", instance.base.api);
+    let question = Question { path, post: None, patience: PATIENCE, largest: LARGEST };
+    let answer = put(gateway, instance, question).await?;
     if answer.status == 200 {
         return listing::read(&answer.body);
     }
@@ -79,36 +101,10 @@ pub async fn list(gateway: &Gateway, instance: &Instance) -> Result<Vec<Listed>,
     })
 }
 
-/// Finds out the engine's version and routes, as far as it tells them.
-pub async fn probe(gateway: &Gateway, instance: &Instance) -> Abilities {
-    match instance.spec.probe {
-        Probe::None => Abilities::default(),
-        Probe::Vllm => {
-            let ask = async |path: &str| {
-                let path = format!("{}{path}", instance.base.root);
-                get(gateway, instance, &path).await.ok().filter(|answer| answer.status == 200)
-            };
-            let (version, document) = (ask("/version").await, ask("/openapi.json").await);
-            Abilities {
-                version: version.and_then(|answer| Abilities::read_version(&answer.body)),
-                routes: document.and_then(|answer| Abilities::read_routes(&answer.body)),
-            }
-        }
-    }
-}
-
 /// Asks an instance for everything, and remembers what it says. An instance that does not answer keeps what it had.
 pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), String> {
     let closed_list = instance.mode == ListMode::Allowlist && !instance.configured.is_empty();
-    let (listed, abilities) = if closed_list {
-        (Ok(Vec::new()), probe(gateway, instance).await)
-    } else {
-        // one after the other: a server that cannot be reached is not asked thrice
-        match list(gateway, instance).await {
-            Ok(listed) => (Ok(listed), probe(gateway, instance).await),
-            Err(error) => (Err(error), Abilities::default()),
-        }
-    };
+    let listed = if closed_list { Ok(Vec::new()) } else { list(gateway, instance).await };
     let before = instance.state();
     let configured = || instance.configured.iter().map(|model| Listed::named(model.id.clone()));
     let models: Vec<Listed> = match (&listed, instance.mode) {
@@ -128,16 +124,34 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
         }
         (Err(_), _) => configured().collect(),
     };
-    let shown = models.into_iter().filter(|model| instance.filter.shows(&model.id));
-    let models: HashMap<_, _> =
-        shown.map(|model| (ModelName::from(model.id.as_str()), Arc::new(model))).collect();
+    let models: Vec<Listed> = models.into_iter().filter(|model| instance.filter.shows(&model.id)).collect();
+    let abilities = match &listed {
+        // a server that cannot be reached is not asked any further
+        Err(_) => before.abilities.clone(),
+        Ok(_) => {
+            if models.iter().any(|model| !before.models.contains_key(model.id.as_str())) {
+                // what is listed can be called; what else is to be known may take a while longer
+                let models = models.iter().map(|model| probe::enrich(model.clone(), &before.abilities));
+                instance.update(State {
+                    models: by_name(models.collect()),
+                    abilities: before.abilities.clone(),
+                    heard: Some(Timestamp::now()),
+                    stale_since: None,
+                    error: None,
+                });
+            }
+            probe::probe(gateway, instance, &models).await
+        }
+    };
+    let models = models.into_iter().map(|model| probe::enrich(model, &abilities)).collect();
+    let models = by_name(models);
     let answered = listed.is_ok() || !models.is_empty();
     if abilities.version != before.abilities.version || listed.is_ok() {
         instance.forget_what_is_missing();
     }
     instance.update(State {
         models,
-        abilities: if listed.is_ok() { abilities } else { before.abilities.clone() },
+        abilities,
         heard: if answered { Some(Timestamp::now()) } else { before.heard },
         stale_since: if listed.is_ok() {
             None
@@ -147,4 +161,8 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
         error: listed.as_ref().err().cloned(),
     });
     listed.map(|_| ())
+}
+
+fn by_name(models: Vec<Listed>) -> HashMap<ModelName, Arc<Listed>> {
+    models.into_iter().map(|model| (ModelName::from(model.id.as_str()), Arc::new(model))).collect()
 }

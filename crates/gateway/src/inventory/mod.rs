@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod file;
 pub mod filter;
+mod probe;
 pub mod refresh;
 
 use std::sync::Arc;

@@ -44,14 +44,15 @@ pub async fn keep_fresh(gateway: Arc<Gateway>, rhythm: Rhythm) {
     }
 }
 
-/// Asks all instances at the same time (or all that failed the last time), and keeps what they said.
+/// Asks all instances at the same time (or all that failed or were loading the last time), and keeps what they said.
 pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: bool) {
     let due: Vec<_> = gateway
         .inventory
         .instances()
         .iter()
         .filter(|instance| {
-            !only_failed || instance.state().error.is_some() || !instance.state().has_answered()
+            let state = instance.state();
+            !only_failed || state.error.is_some() || !state.has_answered() || state.abilities.loading
         })
         .cloned()
         .collect();
@@ -77,14 +78,28 @@ pub async fn refresh_one(gateway: &Gateway, instance: &Arc<Instance>) {
         Ok(())
             if before.stale_since.is_some()
                 || !before.has_answered()
+                || before.abilities.loading != now.abilities.loading
                 || before.models.len() != now.models.len() =>
         {
             tracing::info!(
                 provider = %instance.name,
                 models = now.models.len(),
+                engine = now.abilities.engine.unwrap_or("unknown"),
                 version = now.abilities.version.as_deref().unwrap_or("unknown"),
+                loading = now.abilities.loading,
                 "provider answered"
             );
+            if let Some(engine) = now.abilities.engine
+                && engine != instance.spec.name
+                && before.abilities.engine != now.abilities.engine
+            {
+                tracing::warn!(
+                    provider = %instance.name,
+                    configured = instance.spec.name,
+                    engine,
+                    "the provider is another engine than its type says; `ferrovia doctor` says what to change"
+                );
+            }
         }
         Err(error) if before.error.as_deref() != Some(&error) => {
             tracing::warn!(provider = %instance.name, kept_models = now.models.len(), %error, "provider did not answer; it is asked again soon");

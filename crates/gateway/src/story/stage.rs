@@ -74,6 +74,7 @@ fn instance(setup: &Setup, kind: &str) -> Instance {
         slow_call: None,
         total: None,
         headers: Vec::new(),
+        max_in_flight: None,
         configured: Vec::new(),
         mode: ListMode::Fallback,
         filter: Filter::default(),
@@ -83,7 +84,7 @@ fn instance(setup: &Setup, kind: &str) -> Instance {
     let routes = setup.routes.as_ref().map(|routes| routes.iter().map(posts).collect());
     instance.update(State {
         models: setup.models.iter().map(listed).collect::<HashMap<_, _>>(),
-        abilities: Abilities { version: None, routes },
+        abilities: Abilities { routes, ..Abilities::default() },
         heard: Some(Timestamp::now()),
         stale_since: None,
         error: None,

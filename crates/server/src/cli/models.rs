@@ -117,10 +117,14 @@ fn say(list: &Value, everybody_answered: bool) -> anyhow::Result<()> {
         vec![
             text(&model["id"]),
             context.as_u64().map(|length| length.to_string()).unwrap_or_default(),
+            model["capabilities"]
+                .as_array()
+                .map(|words| words.iter().map(text).collect::<Vec<_>>().join(", "))
+                .unwrap_or_default(),
             text(&model["owned_by"]),
             text(&model["metadata"]["stale_since"]),
         ]
     });
-    writeln!(out, "{}", print::table(&["MODEL", "CONTEXT", "OWNER", "STALE SINCE"], rows))?;
+    writeln!(out, "{}", print::table(&["MODEL", "CONTEXT", "CAN", "OWNER", "STALE SINCE"], rows))?;
     Ok(())
 }

@@ -42,6 +42,119 @@ fn a_simulated_engine_is_found_well() {
     assert!(engine.terminate().success());
 }
 
+/// A simulated engine of another kind, and its address.
+fn played(personality: &str, title: &str, arguments: &[&str]) -> (Running, String) {
+    let arguments = [&["simulate", "--port", "0", "--personality", personality], arguments].concat();
+    let mut engine = ferrovia(&arguments).start();
+    let url = engine.url(&format!("Simulated {title}"));
+    (engine, url)
+}
+
+#[test]
+fn every_engine_is_told_with_its_version_and_what_it_can_do() {
+    for (personality, variable, title, version, model, serves) in [
+        (
+            "sglang",
+            "SGLANG_BASE_URL",
+            "SGLang",
+            "0.5.9",
+            "sglang/simulated (9000 tokens, completion)",
+            "tokenize",
+        ),
+        (
+            "llamacpp",
+            "LLAMACPP_BASE_URL",
+            "llama.cpp",
+            "b8100-5d3a4f1c",
+            "llamacpp/simulated (9000 tokens, completion)",
+            "chat; learnt on use: completions",
+        ),
+        (
+            "ollama",
+            "OLLAMA_BASE_URL",
+            "Ollama",
+            "0.17.0",
+            "ollama/simulated:latest (9000 tokens, completion, tools, embedding)",
+            "chat, embeddings; learnt on use: completions, responses, messages",
+        ),
+    ] {
+        let (_engine, url) = played(personality, title, &["--max-model-len", "9000"]);
+        let done = ferrovia(&["doctor"]).env(variable, &url).run().code(0);
+        let done = done.says(&[&format!("{title} {version}"), model, serves, "1 of 1 providers can be used"]);
+        assert!(!done.out.contains("note"), "{}", done.out);
+        let told = ferrovia(&["doctor", "--json"]).env(variable, &url).run().code(0).json();
+        let told = &told["providers"][0];
+        assert_eq!((&told["engine"], &told["version"]), (&personality.into(), &version.into()), "{told:#}");
+        assert_eq!(told["models"][0]["context_length"], 9000, "{told:#}");
+        assert_eq!(told["models"][0]["capabilities"][0], "completion", "{told:#}");
+        ferrovia(&["models"]).env(variable, &url).run().code(0).says(&["9000", "completion"]);
+    }
+}
+
+#[test]
+fn a_key_is_proved_where_the_model_list_asks_for_none() {
+    let (_engine, url) = played("llamacpp", "llama.cpp", &["--api-key", "sk-engine"]);
+    let with = |key: Option<&str>, code: i32| {
+        let doctor = ferrovia(&["doctor"]).env("LLAMACPP_BASE_URL", &url);
+        let doctor = match key {
+            Some(key) => doctor.env("LLAMACPP_API_KEY", key),
+            None => doctor,
+        };
+        doctor.run().code(code)
+    };
+    with(None, 1).says(&["FAIL", "the server asks for one (401)", "set LLAMACPP_API_KEY"]);
+    with(Some("sk-wrong"), 1).says(&["it was not accepted (401)", "correct LLAMACPP_API_KEY"]);
+    with(Some("sk-engine"), 0).says(&["key      accepted", "llama.cpp b8100-5d3a4f1c"]);
+}
+
+#[test]
+fn an_engine_of_the_wrong_type_is_named_with_the_fix() {
+    let (_engine, url) = played("llamacpp", "llama.cpp", &[]);
+    let done = ferrovia(&["doctor"]).env("VLLM_BASE_URL", &url).run().code(0);
+    done.says(&[
+        "note",
+        "llama.cpp b8100-5d3a4f1c, although the type is vllm",
+        "set LLAMACPP_BASE_URL instead of VLLM_BASE_URL",
+        "vllm/simulated (131072 tokens, completion)",
+    ]);
+    let yaml = format!("providers:\n  lab:\n    type: openai_compatible\n    base_url: {url}\n");
+    let done = ferrovia(&["doctor"]).file("config.yaml", &yaml).run().code(0);
+    done.says(&["although the type is openai_compatible", "set providers.lab.type to llamacpp"]);
+    let told = ferrovia(&["doctor", "--json"]).file("config.yaml", &yaml).run().code(0).json();
+    assert_eq!((&told["ok"], &told["providers"][0]["engine"]), (&true.into(), &"llamacpp".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_loads_is_not_broken() {
+    let engine = FakeUpstream::start().await;
+    let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+    engine.otherwise(Reply::json(503, loading));
+    let list = r#"{"object":"list","data":[{"id":"m","owned_by":"llamacpp","meta":null}]}"#;
+    engine.on("GET", "/v1/models").now(Reply::json(200, list));
+    let run = |arguments: &[&str]| ferrovia(arguments).env("LLAMACPP_BASE_URL", &engine.url()).run().code(0);
+    run(&["doctor"]).says(&["note", "it is still loading its model", "wait: it is asked again"]);
+    assert_eq!(run(&["doctor", "--json"]).json()["providers"][0]["loading"], true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_context_that_is_cut_short_is_told() {
+    let engine = FakeUpstream::start().await;
+    engine.otherwise(Reply::text(404, "404 page not found"));
+    let list = r#"{"object":"list","data":[{"id":"m:latest","owned_by":"library"}]}"#;
+    engine.on("GET", "/v1/models").now(Reply::json(200, list));
+    engine.on("GET", "/api/version").now(Reply::json(200, r#"{"version":"0.17.0"}"#));
+    let running = r#"{"models":[{"model":"m:latest","context_length":4096}]}"#;
+    engine.on("GET", "/api/ps").now(Reply::json(200, running));
+    let show = r#"{"capabilities":["completion"],"model_info":{"general.architecture":"llama","llama.context_length":131072}}"#;
+    engine.on("POST", "/api/show").now(Reply::json(200, show));
+    let done = ferrovia(&["doctor"]).env("OLLAMA_BASE_URL", &engine.url()).run().code(0);
+    done.says(&[
+        "ollama/m:latest (4096 tokens, completion)",
+        "m:latest with 4096 of 131072 tokens",
+        "OLLAMA_CONTEXT_LENGTH",
+    ]);
+}
+
 #[test]
 fn a_simulated_engine_without_a_key_says_so() {
     let (_engine, url) =

@@ -1,7 +1,7 @@
 //! What SGLang says about itself.
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::object;
 use crate::engine::{self, Engine};
@@ -29,6 +29,17 @@ pub(super) fn server_info(engine: &Engine) -> Reply {
         "enable_metrics": settings.metrics, "internal_states": [{"last_gen_throughput": 0.0}],
         "version": settings.version,
     }))
+}
+
+/// Answers `/openapi.json`: the routes and their methods, without the schemas of what goes in and out.
+pub(super) fn openapi(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Reply {
+    let mut paths = Map::new();
+    for (method, path) in routes {
+        let answers = json!({"200": {"description": "Successful Response", "content": {"application/json": {"schema": {}}}}});
+        let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
+        methods[method.to_ascii_lowercase()] = json!({"summary": path, "responses": answers});
+    }
+    object(&json!({"openapi": "3.1.0", "info": {"title": "FastAPI", "version": "0.1.0"}, "paths": paths}))
 }
 
 /// Answers `/get_load`.

@@ -30,6 +30,7 @@ enum Action {
     ModelInfo,
     ServerInfo,
     Load,
+    OpenApi,
     Models,
     Metrics,
     FlushCache,
@@ -40,6 +41,9 @@ enum Action {
     Generate,
 }
 
+/// FastAPI's description of the routes, which does not list itself.
+const OPENAPI: &str = "/openapi.json";
+
 const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/health", Action::Health),
     ("GET", "/health_generate", Action::Health),
@@ -48,6 +52,7 @@ const ROUTES: &[(&str, &str, Action)] = &[
     ("GET", "/get_server_info", Action::ServerInfo),
     ("GET", "/server_info", Action::ServerInfo),
     ("GET", "/get_load", Action::Load),
+    ("GET", OPENAPI, Action::OpenApi),
     ("GET", "/v1/models", Action::Models),
     ("GET", "/metrics", Action::Metrics),
     ("GET", "/flush_cache", Action::FlushCache),
@@ -97,6 +102,12 @@ pub(crate) fn answer(engine: &Arc<Engine>, head: &Parts, body: &[u8], ticket: &m
         Action::ModelInfo => Ok(about::model_info(engine)),
         Action::ServerInfo => Ok(about::server_info(engine)),
         Action::Load => Ok(about::load(engine)),
+        Action::OpenApi => {
+            let routes = ROUTES.iter().filter(|(_, path, action)| {
+                *path != OPENAPI && (engine.settings.metrics || !matches!(action, Action::Metrics))
+            });
+            Ok(about::openapi(routes.map(|(method, path, _)| (*method, *path))))
+        }
         Action::Models => Ok(about::models(engine)),
         Action::Metrics => Ok(about::metrics(engine)),
         Action::FlushCache => Ok(about::flush(engine)),

@@ -40,7 +40,7 @@ fn meaning(kind: FaultKind) -> &'static str {
         FaultKind::MethodNotAllowed => "The route exists, the method does not; `allow` names those that do.",
         FaultKind::RequestTimeout => "The request's body did not arrive in time.",
         FaultKind::TooLarge => "The body is larger than `server.body_size_limit`.",
-        FaultKind::RateLimited => "Too much at once.",
+        FaultKind::RateLimited => "Too much at once; `retry-after` says when to ask again.",
         FaultKind::Refused(_) => {
             "The upstream refused with this status, which is passed on with its own words."
         }
@@ -65,6 +65,10 @@ const CODES: &[(&str, &str)] = &[
     ("invalid_type", "A member has the wrong type; `param` names it."),
     ("missing_required_parameter", "A member is missing; `param` names it."),
     ("model_not_found", "No provider has this model; near names are in the message."),
+    (
+        "provider_busy",
+        "The provider has as many calls as `providers.*.max_in_flight` allows; ask again in a moment.",
+    ),
     ("provider_unavailable", "The provider that the model names has not answered yet."),
     ("request_header_fields_too_large", "The head is larger than `server.max_header_size`."),
     ("request_memory_exhausted", "The gateway holds as many request bytes as it may; ask again in a moment."),

@@ -75,9 +75,20 @@ fn section(page: &mut String, spec: &Spec) {
     line("Does not (501)", having(Known::No));
     let probe = match spec.probe {
         Probe::Vllm => "`/version` and `/openapi.json`, with the model list",
+        Probe::Sglang => "`/model_info`, `/server_info` and `/openapi.json`, with the model list",
+        Probe::LlamaCpp => "`/props`, and `/health` where that is refused, with the model list",
+        Probe::Ollama => {
+            "`/api/version`, `/api/ps`, and `/api/show` for each of 64 models, with the model list"
+        }
         Probe::None => "nothing but the model list",
     };
     line("Asked at start and now and then", probe.into());
+    line(
+        "Recognised by",
+        spec.owner.map(|owner| format!("`owned_by: {owner}` in its model list")).unwrap_or_default(),
+    );
+    let tagged = |tag| format!("a name without a tag means the one with `:{tag}`");
+    line("Names of models", spec.default_tag.map(tagged).unwrap_or_default());
     line("Request id", spec.request_id_header.map(|name| format!("sent as `{name}`")).unwrap_or_default());
     let places = match spec.api_paths {
         Some(paths) => {

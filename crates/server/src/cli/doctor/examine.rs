@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dialect::listing::Listed;
 use domain::{Dialect, Operation};
 use gateway::inventory::ask;
 use gateway::{Gateway, Instance, headers};
@@ -57,6 +58,9 @@ pub(super) struct Model {
     id: String,
     /// The longest prompt and answer together, in tokens.
     context_length: Option<u64>,
+    /// What it can do, in the engine's words. Empty if it does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    capabilities: Vec<String>,
 }
 
 /// Which of our fronts a provider can serve.
@@ -86,8 +90,12 @@ pub(super) struct Examination {
     latency_ms: Option<f64>,
     /// How long connecting took, TLS included.
     connect_ms: Option<f64>,
+    /// The name of the type that the engine proved to be.
+    engine: Option<&'static str>,
     /// The engine's version.
     version: Option<String>,
+    /// Whether it is still loading its model.
+    loading: bool,
     models: Vec<Model>,
     serves: Serves,
     /// What was looked at, in order.
@@ -152,7 +160,9 @@ pub(super) async fn examine(
         ok: true,
         latency_ms: None,
         connect_ms: None,
+        engine: None,
         version: None,
+        loading: false,
         models: Vec::new(),
         serves: Serves::default(),
         steps: Vec::new(),
@@ -167,11 +177,19 @@ pub(super) async fn examine(
         }
     };
     reached(&mut found, instance, &first);
-    if !key(&mut found, gateway, instance, configured, &list, &first).await {
+    let proof = match instance.spec.key_path {
+        None => Proof { path: list, status: Some(first.status) },
+        Some(path) => {
+            let path = format!("{}{path}", instance.base.root);
+            let status = knock(gateway, instance, &path, true).await.ok().map(|heard| heard.status);
+            Proof { path, status }
+        }
+    };
+    if !key(&mut found, gateway, instance, configured, &proof).await {
         return found;
     }
     models(&mut found, gateway, instance, configured, &first).await;
-    engine(&mut found, instance);
+    engine(&mut found, instance, configured);
     found
 }
 
@@ -192,21 +210,28 @@ fn reached(found: &mut Examination, instance: &Instance, first: &Heard) {
     );
 }
 
+/// A path that asks for the key, and what it answered to the first one.
+struct Proof {
+    path: String,
+    status: Option<StatusCode>,
+}
+
 /// Whether the keys are accepted. False if nothing more can be asked.
 async fn key(
     found: &mut Examination,
     gateway: &Gateway,
     instance: &Instance,
     configured: &config::Instance,
-    list: &str,
-    first: &Heard,
+    proof: &Proof,
 ) -> bool {
     let refused = |status: StatusCode| matches!(status.as_u16(), 401 | 403);
+    let path = &proof.path;
+    let code = proof.status.map_or(0, |status| status.as_u16());
     let keys = configured.api_keys.len();
     let variable = fix::key_setting(configured);
     if keys == 0 {
-        if refused(first.status) {
-            let said = format!("none is set, and the server asks for one ({})", first.status.as_u16());
+        if proof.status.is_some_and(refused) {
+            let said = format!("none is set, and the server asks for one ({code})");
             found.failed("key", said, format!("set {variable}"));
             return false;
         }
@@ -217,8 +242,8 @@ async fn key(
     let mut bad = Vec::new();
     for turn in 1..=keys {
         let status = match turn {
-            1 => Some(first.status),
-            _ => knock(gateway, instance, list, true).await.ok().map(|heard| heard.status),
+            1 => proof.status,
+            _ => knock(gateway, instance, path, true).await.ok().map(|heard| heard.status),
         };
         if status.is_some_and(refused) {
             bad.push(turn.to_string());
@@ -226,21 +251,20 @@ async fn key(
     }
     if !bad.is_empty() {
         let said = match keys {
-            1 => format!("it was not accepted ({})", first.status.as_u16()),
+            1 => format!("it was not accepted ({code})"),
             _ => format!("of {keys} keys these were not accepted: {}", bad.join(", ")),
         };
         found.failed("key", said, format!("correct {variable}"));
         return bad.len() < keys;
     }
-    let without = knock(gateway, instance, list, false).await;
+    let accepted = proof.status.is_some_and(|status| status.is_success());
+    let without = knock(gateway, instance, path, false).await;
     match without {
-        Ok(heard) if first.status.is_success() && heard.status.is_success() => {
+        Ok(heard) if accepted && heard.status.is_success() => {
             let fix = "nothing needs to be done; the server does not check keys (vLLM: --api-key)";
             found.note("key", "set, but the server answers without one too", fix);
         }
-        _ if first.status.is_success() => {
-            found.ok("key", if keys == 1 { "accepted" } else { "all accepted" })
-        }
+        _ if accepted => found.ok("key", if keys == 1 { "accepted" } else { "all accepted" }),
         _ => found.note("key", "set; whether it is accepted is not known", "see what the model list says"),
     }
     true
@@ -262,6 +286,7 @@ async fn models(
         .map(|listed| Model {
             id: format!("{}/{}", instance.name, listed.id),
             context_length: listed.context_length(),
+            capabilities: capabilities(listed),
         })
         .collect();
     found.models.sort_by(|a, b| a.id.cmp(&b.id));
@@ -289,9 +314,10 @@ async fn models(
         .models
         .iter()
         .take(NAMED)
-        .map(|model| match model.context_length {
-            Some(length) => format!("{} ({length} tokens)", model.id),
-            None => model.id.clone(),
+        .map(|model| {
+            let length = model.context_length.map(|length| format!("{length} tokens"));
+            let about: Vec<String> = length.into_iter().chain(model.capabilities.iter().cloned()).collect();
+            if about.is_empty() { model.id.clone() } else { format!("{} ({})", model.id, about.join(", ")) }
         })
         .collect();
     if found.models.len() > NAMED {
@@ -301,39 +327,113 @@ async fn models(
     found.ok("models", format!("{count}: {}", names.join(", ")));
 }
 
+fn capabilities(listed: &Listed) -> Vec<String> {
+    let words = listed.rest.get("capabilities").and_then(|words| words.as_array());
+    words.into_iter().flatten().filter_map(|word| word.as_str()).map(str::to_owned).collect()
+}
+
 /// Which engine it is, and what it can serve.
-fn engine(found: &mut Examination, instance: &Instance) {
+fn engine(found: &mut Examination, instance: &Instance, configured: &config::Instance) {
     let state = instance.state();
     let abilities = &state.abilities;
     found.version = abilities.version.clone();
-    if instance.spec.probe == Probe::Vllm {
-        match &abilities.version {
-            Some(version) => found.ok("engine", format!("vLLM {version}")),
-            None => {
-                let fix = "if it is not vLLM, give the provider its own type (sglang, llamacpp, ollama, openai_compatible)";
-                found.note("engine", "/version does not tell one", fix);
+    found.engine = abilities.engine;
+    found.loading = abilities.loading;
+    match abilities.engine.and_then(provider::find) {
+        Some(engine) => {
+            let said = match (&abilities.version, abilities.loading) {
+                (Some(version), _) => format!("{} {version}", engine.title),
+                (None, true) => format!("{}, which tells its version when it is ready", engine.title),
+                (None, false) => format!("{}, which does not tell its version", engine.title),
+            };
+            if engine.name == instance.spec.name {
+                found.ok("engine", said);
+            } else {
+                let said = format!("{said}, although the type is {}", instance.spec.name);
+                found.note("engine", said, fix::other_type(configured, engine));
             }
         }
-        if abilities.routes.is_none() && abilities.version.is_some() {
-            let fix = "nothing needs to be done; without --disable-fastapi-docs vLLM tells what it can do";
-            found.note("routes", "/openapi.json is not served: what it can do is learnt on use", fix);
+        None if instance.spec.probe != Probe::None => {
+            let said = match instance.spec.probe {
+                Probe::Vllm => "/version does not tell one",
+                Probe::Sglang => "/model_info does not answer as SGLang's does",
+                Probe::LlamaCpp => "/props does not answer as llama.cpp's does",
+                Probe::Ollama => "/api/version does not tell one",
+                Probe::None => "it is not asked",
+            };
+            let fix = format!(
+                "if it is not {}, give the provider its own type (vllm, sglang, llamacpp, ollama, openai_compatible)",
+                instance.spec.title
+            );
+            found.note("engine", said, fix);
         }
+        None => {}
     }
+    if abilities.loading {
+        let fix =
+            "wait: it is asked again every minute (PROVIDER_RECHECK_INTERVAL); calls get its 503 until then";
+        found.note("loading", "it is still loading its model", fix);
+    }
+    let describes = matches!(abilities.engine, Some("vllm" | "sglang"));
+    if describes && abilities.routes.is_none() {
+        let fix = if abilities.engine == Some("vllm") {
+            "nothing needs to be done; without --disable-fastapi-docs vLLM tells what it can do"
+        } else {
+            "nothing needs to be done; without DISABLE_OPENAPI_DOC SGLang tells what it can do"
+        };
+        found.note("routes", "/openapi.json is not served: what it can do is learnt on use", fix);
+    }
+    shortened(found, abilities);
     found.serves = serves(instance, abilities);
     let sentence = found.serves.sentence();
     found.ok("serves", sentence);
 }
 
+/// Models that run with less than they were made for: what is longer is cut, and nobody is told.
+fn shortened(found: &mut Examination, abilities: &Abilities) {
+    let short = abilities.models.iter().filter_map(|(id, model)| {
+        let (runs, made) = (model.context_length?, model.trained_length?);
+        (runs < made).then(|| format!("{id} with {runs} of {made} tokens"))
+    });
+    let short: Vec<String> = short.collect();
+    if !short.is_empty() {
+        let said = format!(
+            "shorter than the models can: {}; longer prompts lose their beginning, and nobody is told",
+            short.join(", ")
+        );
+        found.note(
+            "context",
+            said,
+            "set OLLAMA_CONTEXT_LENGTH for the server, or num_ctx in the model's file",
+        );
+    }
+}
+
 fn serves(instance: &Instance, abilities: &Abilities) -> Serves {
     let mut serves = Serves::default();
+    let state = instance.state();
+    let models: Vec<Option<&str>> = match state.models.is_empty() {
+        true => vec![None],
+        false => state.models.keys().map(|model| Some(model.as_str())).collect(),
+    };
     for (word, operation, dialect) in FRONTS {
-        let outgoing = Outgoing { operation, dialect, native_rerank: false };
-        let ways = plans(instance.spec, &instance.base, &outgoing, abilities, None);
-        let certain = abilities.routes.is_some() || instance.spec.knows(operation, dialect) == Known::Yes;
-        match ways {
-            Err(_) => serves.no.push(word),
-            Ok(_) if certain => serves.yes.push(word),
-            Ok(_) => serves.learnt_on_use.push(word),
+        let can = |model: &Option<&str>| {
+            let outgoing = Outgoing { operation, dialect, native_rerank: false, model: *model };
+            plans(instance.spec, &instance.base, &outgoing, abilities, None).is_ok()
+        };
+        // a model that generates may still lack one of the dialects; vectors are asked for in one way only
+        let told = |model: &Option<&str>| {
+            operation == Operation::Embed
+                && model.is_some_and(|model| abilities.model(model).can(operation) == Some(true))
+        };
+        let able: Vec<_> = models.iter().filter(|model| can(model)).collect();
+        let known = instance.spec.knows(operation, dialect) == Known::Yes;
+        if able.is_empty() {
+            serves.no.push(word);
+        } else if abilities.routes.is_some() || known || able.iter().any(|model| told(model)) {
+            serves.yes.push(word);
+        } else {
+            serves.learnt_on_use.push(word);
         }
     }
     serves

@@ -148,18 +148,41 @@ pub(super) fn no_list(configured: &config::Instance, status: StatusCode, html: b
     }
 }
 
+/// What to do about a server that is another engine than its type says.
+pub(super) fn other_type(configured: &config::Instance, engine: &provider::Spec) -> String {
+    let Some(variable) = variable(&configured.name, &configured.kind, "base_url") else {
+        return format!("set providers.{}.type to {}", configured.name, engine.name);
+    };
+    format!(
+        "set {} instead of {variable} (in a file: providers.{}.type: {}); then its own routes and control routes are known",
+        engine_variable(engine),
+        configured.name,
+        engine.name
+    )
+}
+
+fn engine_variable(engine: &provider::Spec) -> String {
+    format!("{}_BASE_URL", engine.name.to_ascii_uppercase())
+}
+
 /// The variable, if the instance is named as the environment names it, and the setting.
 fn setting(name: &str, kind: &str, field: &str) -> String {
     let path = format!("providers.{name}.{field}");
+    match variable(name, kind, field) {
+        Some(variable) => format!("{variable} ({path})"),
+        None => path,
+    }
+}
+
+/// The variable of an instance that is named as the environment names it.
+fn variable(name: &str, kind: &str, field: &str) -> Option<String> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let (name, kind) = (plain(name), plain(kind));
     let from_the_environment =
         name == kind || name.strip_prefix(&kind).is_some_and(|rest| rest.starts_with('_'));
-    if from_the_environment && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        format!("{}_{} ({path})", name.to_ascii_uppercase(), field.to_ascii_uppercase())
-    } else {
-        path
-    }
+    let spelt = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (from_the_environment && spelt)
+        .then(|| format!("{}_{}", name.to_ascii_uppercase(), field.to_ascii_uppercase()))
 }
 
 /// Where the key is set.

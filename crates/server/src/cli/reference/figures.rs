@@ -45,6 +45,7 @@ async fn scrape() -> anyhow::Result<String> {
             set("metrics.enabled", "true".into()),
             set("log.level", "error".into()),
             set("providers.vllm.base_url", format!("{}/v1", engine.base_url())),
+            set("providers.vllm.max_in_flight", "100".into()),
             set("providers.vllm-refusing.type", "vllm".into()),
             set("providers.vllm-refusing.base_url", format!("http://{refuses}/v1")),
             set("providers.vllm-refusing.models", "simulated".into()),

@@ -41,6 +41,9 @@ async fn it_tells_its_model_version_and_context_length() {
     assert_eq!(get(&engine, "/model_info").await.json(), info);
     let server = get(&engine, "/get_server_info").await.json();
     assert_eq!((&server["version"], &server["context_length"]), (&json!("0.5.9"), &json!(4_096)));
+    let paths = get(&engine, "/openapi.json").await.json()["paths"].clone();
+    assert!(paths["/v1/chat/completions"]["post"].is_object() && paths["/model_info"]["get"].is_object());
+    assert!(paths.get("/openapi.json").is_none() && paths.get("/v1/rerank").is_none());
     let model = get(&engine, "/v1/models").await.json()["data"][0].clone();
     assert_eq!((&model["owned_by"], &model["max_model_len"]), (&json!("sglang"), &json!(4_096)));
     let counted = post(&engine, "/tokenize", &json!({"prompt": "Hello there"})).await.json();
