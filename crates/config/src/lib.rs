@@ -49,7 +49,7 @@ pub use origin::{Entry, Origins};
 pub use provider::{ConfiguredModel, ModelFilter, NetworkConfig, Provider, ProviderTimeouts};
 pub use report::{Finding, Origin, Report, Severity};
 pub use resilience::{Breaker, BreakerScope, Resilience, Retry};
-pub use server::{ControlRoutes, Runtime, Server};
+pub use server::{ControlRoutes, Runtime, Server, Tls};
 pub use setting::{Setting, settings};
 pub use usage::Usage;
 pub use value::StatusPattern;

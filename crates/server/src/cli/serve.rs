@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use config::{Loaded, Runtime};
 use gateway::Gateway;
 use gateway::inventory::{file, refresh};
@@ -13,7 +14,9 @@ use gateway::inventory::{file, refresh};
 use super::{SettingFlags, load};
 use crate::http::cors::Cors;
 use crate::http::edge::Patience;
-use crate::http::{Front, listen};
+use crate::http::forwarded::Trusted;
+use crate::http::tls::{self, Tls};
+use crate::http::{Front, Terms, listen};
 use crate::{app, shutdown, telemetry};
 
 /// Serves until it is asked to end.
@@ -79,6 +82,7 @@ impl Running {
 pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
     let server = &loaded.config.server;
     let gateway = app::build(loaded)?;
+    let tls = open_tls(&server.tls)?;
     let rhythm = app::rhythm(loaded);
     if let Some(path) = &rhythm.file {
         match file::load(path, &gateway.inventory) {
@@ -110,21 +114,12 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         listeners.push(listen::open(address, true).with_context(|| cannot(address))?);
     }
 
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let front = Arc::new(Front {
-        gateway: gateway.clone(),
-        base_path: server.base_path.trim_end_matches('/').to_owned(),
-        cors: Cors::new(&server.cors_allowed_origins),
-        metrics: loaded.config.metrics.enabled.then(|| loaded.config.metrics.endpoint.clone()),
-        max_head: usize::try_from(server.max_header_size).unwrap_or(usize::MAX),
+        terms: ArcSwap::from_pointee(terms(loaded, gateway.clone())),
+        tls,
         draining: AtomicBool::new(false),
     });
-    let unless_zero = |d: std::time::Duration| (!d.is_zero()).then_some(d);
-    let patience = Patience {
-        head: unless_zero(server.header_timeout),
-        body: unless_zero(server.body_idle_timeout),
-        idle: unless_zero(server.idle_timeout),
-        write: unless_zero(server.stream_stall_timeout),
-    };
     let (drain, ending) = shutdown::pair();
     let log = telemetry::write_calls(&loaded.config.log, &gateway)?;
     let mut running = Vec::new();
@@ -144,7 +139,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
             runtime.block_on(async move {
                 // asking providers goes on beside serving, and ends with it
                 let keeper = rhythm.map(|rhythm| tokio::spawn(refresh::keep_fresh(gateway, rhythm)));
-                if let Err(error) = listen::serve(listener, front, patience, drain.clone()).await {
+                if let Err(error) = listen::serve(listener, front, drain.clone()).await {
                     tracing::error!(%error, "the listener failed");
                 }
                 if let Some(keeper) = keeper {
@@ -161,6 +156,7 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
 
     tracing::info!(
         address = %address,
+        url = format!("{scheme}://{address}{}", server.base_path.trim_end_matches('/')),
         providers = loaded.providers.len(),
         threads,
         version = env!("CARGO_PKG_VERSION"),
@@ -177,4 +173,34 @@ pub(crate) fn start(loaded: &Loaded) -> anyhow::Result<Running> {
         );
     }
     Ok(Running { address, gateway, front, ending, grace: server.shutdown_grace, threads: running, log })
+}
+
+/// How requests are answered under this configuration.
+fn terms(loaded: &Loaded, gateway: Arc<Gateway>) -> Terms {
+    let server = &loaded.config.server;
+    let unless_zero = |d: std::time::Duration| (!d.is_zero()).then_some(d);
+    Terms {
+        gateway,
+        base_path: server.base_path.trim_end_matches('/').to_owned(),
+        cors: Cors::new(&server.cors_allowed_origins),
+        metrics: loaded.config.metrics.enabled.then(|| loaded.config.metrics.endpoint.clone()),
+        max_head: usize::try_from(server.max_header_size).unwrap_or(usize::MAX),
+        patience: Patience {
+            head: unless_zero(server.header_timeout),
+            body: unless_zero(server.body_idle_timeout),
+            idle: unless_zero(server.idle_timeout),
+            write: unless_zero(server.stream_stall_timeout),
+        },
+        trusted: Trusted::new(server.trusted_networks()),
+    }
+}
+
+/// TLS, if it is configured.
+fn open_tls(settings: &config::Tls) -> anyhow::Result<Option<Tls>> {
+    if !settings.on() {
+        return Ok(None);
+    }
+    let certificate = tls::read(settings)?;
+    tls::warn_of_the_end(&certificate, &settings.cert_file);
+    Tls::new(certificate).map(Some)
 }
