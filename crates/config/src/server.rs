@@ -28,7 +28,7 @@ pub struct Server {
     #[schemars(extend("x-env" = ["FERROVIA_TRUSTED_PROXIES", "SERVER_TRUSTED_PROXIES"]))]
     pub trusted_proxies: Vec<String>,
     /// Path prefix under which everything is served, such as `/ai`. Other paths answer 404.
-    #[schemars(extend("x-env" = ["BASE_PATH"], "x-restart" = true))]
+    #[schemars(extend("x-env" = ["BASE_PATH"]))]
     pub base_path: String,
     /// Key that grants full access. Without one the gateway is open to everybody who reaches it.
     #[serde(with = "crate::value::secret")]
@@ -48,11 +48,11 @@ pub struct Server {
     pub request_memory_limit: u64,
     /// Largest request head: request line and headers together.
     #[serde(with = "crate::value::size")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_MAX_HEADER_SIZE"], "x-kind" = "size", "x-min" = 8192, "x-max" = 1048576, "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_MAX_HEADER_SIZE"], "x-kind" = "size", "x-min" = 8192, "x-max" = 1048576))]
     pub max_header_size: u64,
     /// Longest wait for a request's complete head.
     #[serde(with = "crate::value::duration")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_HEADER_TIMEOUT"], "x-kind" = "seconds", "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_HEADER_TIMEOUT"], "x-kind" = "seconds"))]
     pub header_timeout: Duration,
     /// Longest silence while a request's body arrives.
     #[serde(with = "crate::value::duration")]
@@ -60,7 +60,7 @@ pub struct Server {
     pub body_idle_timeout: Duration,
     /// How long a connection without a request is kept.
     #[serde(with = "crate::value::duration")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_IDLE_TIMEOUT"], "x-kind" = "seconds", "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_IDLE_TIMEOUT"], "x-kind" = "seconds"))]
     pub idle_timeout: Duration,
     /// Silence after which a stream gets a keep-alive comment. 0 turns the comments off.
     #[serde(with = "crate::value::duration")]

@@ -40,6 +40,7 @@ const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nc
 /// Opens connections with the certificate of the day.
 pub(crate) struct Tls {
     acceptor: TlsAcceptor,
+    certificate: Arc<Certificate>,
 }
 
 /// What is shown to clients. Handshakes that begin after a change show the new one.
@@ -65,10 +66,15 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .context("aws-lc-rs has no suites for TLS 1.2 and 1.3")?
             .with_no_client_auth()
-            .with_cert_resolver(certificate);
+            .with_cert_resolver(certificate.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new().context("no keys for session tickets can be made")?;
-        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
+    }
+
+    /// Shows another certificate from now on.
+    pub(crate) fn show(&self, certificate: CertifiedKey) {
+        self.certificate.0.store(Arc::new(certificate));
     }
 
     /// Shakes hands. A client that speaks plain HTTP is told so.

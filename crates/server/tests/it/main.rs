@@ -26,6 +26,7 @@ mod operations;
 mod passthrough;
 mod passthrough_closed;
 mod refusals;
+mod reload;
 mod rerank;
 mod retries;
 mod secrets;
