@@ -38,7 +38,7 @@ pub struct ModelCache {
 #[serde(default, deny_unknown_fields)]
 pub struct LocalCache {
     /// Folder of the last known inventory. It is created when needed.
-    #[schemars(extend("x-env" = ["FERROVIA_CACHE_DIR", "GOMODEL_CACHE_DIR", "AURORA_CACHE_DIR"], "x-restart" = true))]
+    #[schemars(extend("x-env" = ["FERROVIA_CACHE_DIR", "GOMODEL_CACHE_DIR", "AURORA_CACHE_DIR"]))]
     pub cache_dir: String,
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) types: &'a [ProviderType],
     pub(crate) environment: Environment,
     pub(crate) leaves: BTreeMap<Path, Leaf>,
+    /// What files say in vain, because the environment or a flag says otherwise.
+    pub(crate) shadowed: BTreeMap<Path, Vec<Value>>,
     pub(crate) findings: Vec<Finding>,
     /// Unknown YAML keys: errors or warnings, by the setting `strict`.
     pub(crate) unknown: Vec<Finding>,
@@ -63,6 +65,7 @@ impl<'a> Draft<'a> {
             types,
             environment,
             leaves: BTreeMap::new(),
+            shadowed: BTreeMap::new(),
             findings,
             unknown: Vec::new(),
             unbuilt: BTreeMap::new(),
@@ -165,7 +168,14 @@ impl<'a> Draft<'a> {
         if setting.secret {
             self.keep_secrets(&value);
         }
-        self.leaves.insert(path, Leaf { value, origin, inherited: false });
+        let above = !matches!(origin, Origin::File { .. });
+        let below = self.leaves.insert(path.clone(), Leaf { value, origin, inherited: false });
+        if let Some(below) = below
+            && above
+            && matches!(below.origin, Origin::File { .. } | Origin::DotEnv { .. })
+        {
+            self.shadowed.entry(path).or_default().push(below.value);
+        }
     }
 
     /// Remembers what must be masked everywhere.

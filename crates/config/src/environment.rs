@@ -1,8 +1,9 @@
 //! The process's environment and the `.env` file, as one.
 
 use std::cell::RefCell;
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::dotenv;
 use crate::report::{Finding, Origin, Severity};
@@ -23,6 +24,10 @@ pub(crate) struct Environment {
     variables: BTreeMap<String, Variable>,
     /// Variables that the YAML file refers to.
     pub(crate) referenced: RefCell<BTreeSet<String>>,
+    /// What `.env` says in vain, because the real environment says otherwise.
+    pub(crate) shadowed: BTreeMap<String, String>,
+    /// Files that values were read from.
+    pub(crate) files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Environment {
@@ -33,7 +38,7 @@ impl Environment {
                 let origin = Origin::Environment(name.clone());
                 (name.clone(), Variable { value: value.clone(), origin, expands: false })
             });
-        Environment { variables: variables.collect(), referenced: RefCell::default() }
+        Environment { variables: variables.collect(), ..Environment::default() }
     }
 
     /// Adds what `.env` says, and reports what it says badly. No file is no problem.
@@ -72,7 +77,10 @@ impl Environment {
             first.insert(entry.name.clone(), entry.line);
             let origin = Origin::DotEnv { path: shown.into(), line: entry.line, name: entry.name.clone() };
             let variable = Variable { value: entry.value, origin, expands: entry.expands };
-            self.variables.entry(entry.name).or_insert(variable);
+            match self.variables.entry(entry.name) {
+                Slot::Vacant(slot) => drop(slot.insert(variable)),
+                Slot::Occupied(slot) => drop(self.shadowed.insert(slot.key().clone(), variable.value)),
+            }
         }
     }
 

@@ -96,6 +96,7 @@ fn reference(inner: &str, environment: &Environment, variables: bool, depth: usi
         return Ok(Expanded { referenced: true, ..value });
     }
     if let Some(path) = inner.strip_prefix("file:") {
+        environment.files.borrow_mut().insert(path.into());
         let text = read_file(path).map_err(|problem| {
             Gap::Broken(
                 format!("`${{file:{path}}}`: {problem}"),

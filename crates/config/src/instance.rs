@@ -14,7 +14,7 @@ use crate::setting::catalog;
 use crate::{Config, ProviderType};
 
 /// A provider that can be used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
     /// Its name, the public prefix of its models.
     pub name: String,

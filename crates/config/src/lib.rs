@@ -5,6 +5,7 @@
 //! generated page ([`render`]) work from that list. To add a setting, add a field.
 
 mod cache;
+mod change;
 mod discovery;
 mod dotenv;
 mod draft;
@@ -38,6 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Cache, LocalCache, ModelCache, ModelList};
+pub use change::Changes;
 pub use http::Http;
 pub use instance::{Instance, Timeouts};
 pub use kind::Kind;
@@ -49,7 +51,7 @@ pub use origin::{Entry, Origins};
 pub use provider::{ConfiguredModel, ModelFilter, NetworkConfig, Provider, ProviderTimeouts};
 pub use report::{Finding, Origin, Report, Severity};
 pub use resilience::{Breaker, BreakerScope, Resilience, Retry};
-pub use server::{ControlRoutes, Runtime, Server};
+pub use server::{ControlRoutes, Runtime, Server, Tls};
 pub use setting::{Setting, settings};
 pub use usage::Usage;
 pub use value::StatusPattern;
@@ -76,6 +78,10 @@ pub struct Config {
     /// Whether an unknown key in the YAML file stops the start. When false, it is a warning.
     #[schemars(extend("x-env" = ["CONFIG_STRICT"]))]
     pub strict: bool,
+    /// Whether files that have changed (this one, `.env`, certificates, those that `${file:…}` names) are read again by
+    /// themselves. When false, only SIGHUP reloads.
+    #[schemars(extend("x-env" = ["CONFIG_WATCH"]))]
+    pub watch: bool,
     /// Where the gateway listens, who may call, how much it takes in.
     pub server: Server,
     /// How the gateway writes its own log.
@@ -100,6 +106,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             strict: true,
+            watch: true,
             server: Server::default(),
             log: Log::default(),
             metrics: Metrics::default(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use domain::Secret;
 
+use crate::change::Written;
 use crate::draft::Draft;
 use crate::environment::Environment;
 use crate::expand::{Gap, expand};
@@ -43,6 +44,9 @@ pub struct Loaded {
     pub secrets: Vec<Secret>,
     /// The YAML file that was read, if there is one.
     pub file: Option<PathBuf>,
+    /// Every file that was read, or looked for, `.env` and those that values refer to included.
+    pub files: Vec<PathBuf>,
+    pub(crate) written: Written,
 }
 
 /// Where the YAML file is looked for. `configs` is Aurora's place.
@@ -94,7 +98,14 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
     }
     let origins = Origins::of(&draft, &config);
     let secrets = draft.take_secrets();
-    Ok(Loaded { config, providers, origins, warnings: draft.findings, secrets, file })
+    let mut files: Vec<PathBuf> = draft.environment.files.take().into_iter().collect();
+    files.push(sources.cwd.join(".env"));
+    match &file {
+        Some(file) => files.push(file.clone()),
+        None => files.extend(FILES.iter().map(|name| sources.cwd.join(name))),
+    }
+    let written = Written::of(&draft);
+    Ok(Loaded { config, providers, origins, warnings: draft.findings, secrets, file, files, written })
 }
 
 /// Finds and reads the YAML file.

@@ -11,7 +11,7 @@ pub struct Log {
     #[schemars(extend("x-env" = ["LOG_FORMAT"], "x-restart" = true))]
     pub format: Format,
     /// The least important level that is written.
-    #[schemars(extend("x-env" = ["LOG_LEVEL"], "x-spellings" = {"dbg": "debug", "inf": "info", "warning": "warn", "err": "error"}))]
+    #[schemars(extend("x-env" = ["LOG_LEVEL"], "x-restart" = true, "x-spellings" = {"dbg": "debug", "inf": "info", "warning": "warn", "err": "error"}))]
     pub level: Level,
 }
 

@@ -11,10 +11,10 @@ use crate::server::clean_path;
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// Whether figures are collected and served.
-    #[schemars(extend("x-env" = ["METRICS_ENABLED"], "x-restart" = true))]
+    #[schemars(extend("x-env" = ["METRICS_ENABLED"]))]
     pub enabled: bool,
     /// Path at which they are served. Paths under `/v1` and `/p` belong to the API.
-    #[schemars(extend("x-env" = ["METRICS_ENDPOINT"], "x-restart" = true))]
+    #[schemars(extend("x-env" = ["METRICS_ENDPOINT"]))]
     pub endpoint: String,
 }
 

@@ -1,8 +1,10 @@
 //! The section `server`: where the gateway listens, who may call, how much it takes in.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use domain::Secret;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +21,14 @@ pub struct Server {
     /// Address to listen on: an IP address, `0.0.0.0` for every IPv4 interface, `::` for every interface.
     #[schemars(extend("x-env" = ["FERROVIA_HOST"], "x-restart" = true))]
     pub host: String,
+    /// TLS on the listener. Without it the gateway speaks plain HTTP.
+    pub tls: Tls,
+    /// Proxies whose word on a client's address is taken (`X-Forwarded-For`, else `Forwarded`): addresses, networks such as
+    /// `10.0.0.0/8`, `loopback`, `private`. None by default.
+    #[schemars(extend("x-env" = ["FERROVIA_TRUSTED_PROXIES", "SERVER_TRUSTED_PROXIES"]))]
+    pub trusted_proxies: Vec<String>,
     /// Path prefix under which everything is served, such as `/ai`. Other paths answer 404.
-    #[schemars(extend("x-env" = ["BASE_PATH"], "x-restart" = true))]
+    #[schemars(extend("x-env" = ["BASE_PATH"]))]
     pub base_path: String,
     /// Key that grants full access. Without one the gateway is open to everybody who reaches it.
     #[serde(with = "crate::value::secret")]
@@ -47,11 +55,11 @@ pub struct Server {
     pub request_memory_limit: u64,
     /// Largest request head: request line and headers together.
     #[serde(with = "crate::value::size")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_MAX_HEADER_SIZE"], "x-kind" = "size", "x-min" = 8192, "x-max" = 1048576, "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_MAX_HEADER_SIZE"], "x-kind" = "size", "x-min" = 8192, "x-max" = 1048576))]
     pub max_header_size: u64,
     /// Longest wait for a request's complete head.
     #[serde(with = "crate::value::duration")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_HEADER_TIMEOUT"], "x-kind" = "seconds", "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_HEADER_TIMEOUT"], "x-kind" = "seconds"))]
     pub header_timeout: Duration,
     /// Longest silence while a request's body arrives.
     #[serde(with = "crate::value::duration")]
@@ -59,7 +67,7 @@ pub struct Server {
     pub body_idle_timeout: Duration,
     /// How long a connection without a request is kept.
     #[serde(with = "crate::value::duration")]
-    #[schemars(with = "String", extend("x-env" = ["FERROVIA_IDLE_TIMEOUT"], "x-kind" = "seconds", "x-restart" = true))]
+    #[schemars(with = "String", extend("x-env" = ["FERROVIA_IDLE_TIMEOUT"], "x-kind" = "seconds"))]
     pub idle_timeout: Duration,
     /// Silence after which a stream gets a keep-alive comment. 0 turns the comments off.
     #[serde(with = "crate::value::duration")]
@@ -105,6 +113,26 @@ pub struct Server {
     /// Threads that serve. 0 takes one for each core.
     #[schemars(range(max = 1024), extend("x-env" = ["FERROVIA_THREADS"], "x-restart" = true))]
     pub threads: usize,
+}
+
+/// TLS on the listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate, followed by those that lead from it to its root. Together with `key_file` it turns
+    /// TLS on. Both files are read again when the configuration is.
+    #[schemars(extend("x-env" = ["FERROVIA_TLS_CERT_FILE"]))]
+    pub cert_file: String,
+    /// PEM file with the certificate's private key, not encrypted.
+    #[schemars(extend("x-env" = ["FERROVIA_TLS_KEY_FILE"]))]
+    pub key_file: String,
+}
+
+impl Tls {
+    /// Whether the listener speaks TLS.
+    pub fn on(&self) -> bool {
+        !self.cert_file.is_empty() && !self.key_file.is_empty()
+    }
 }
 
 /// How the work is spread over the cores.
@@ -154,6 +182,8 @@ impl Default for Server {
         Server {
             port: 8080,
             host: "0.0.0.0".into(),
+            tls: Tls::default(),
+            trusted_proxies: Vec::new(),
             base_path: "/".into(),
             master_key: Secret::default(),
             body_size_limit: 10 << 20,
@@ -184,17 +214,43 @@ impl Default for Server {
 }
 
 impl Server {
+    /// The networks whose proxies are believed.
+    pub fn trusted_networks(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|word| networks(word)).flatten().collect()
+    }
+
     /// Normalises what may be written in several ways, and reports what no type can.
     pub(crate) fn settle(&mut self, draft: &mut Draft<'_>) {
         self.base_path = clean_path(&self.base_path);
-        if self.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_err() && self.host != "localhost"
-        {
+        if self.host.trim_matches(['[', ']']).parse::<IpAddr>().is_err() && self.host != "localhost" {
             let problem = format!("`{}` is not an IP address", self.host);
             draft.error_at(
                 "server.host",
                 problem,
                 "write an address of this machine, such as 0.0.0.0 or 127.0.0.1",
             );
+        }
+        match (self.tls.cert_file.is_empty(), self.tls.key_file.is_empty()) {
+            (false, true) => draft.error_at(
+                "server.tls.cert_file",
+                "a certificate is of no use without its private key",
+                "set server.tls.key_file (FERROVIA_TLS_KEY_FILE) as well, or remove both",
+            ),
+            (true, false) => draft.error_at(
+                "server.tls.key_file",
+                "a private key is of no use without its certificate",
+                "set server.tls.cert_file (FERROVIA_TLS_CERT_FILE) as well, or remove both",
+            ),
+            _ => {}
+        }
+        for word in self.trusted_proxies.clone() {
+            if networks(&word).is_none() {
+                draft.error_at(
+                    "server.trusted_proxies",
+                    format!("`{word}` is neither an address nor a network"),
+                    "write addresses such as 10.0.0.7, networks such as 10.0.0.0/8, `loopback` or `private`",
+                );
+            }
         }
         if self.base_path.contains(['?', '#', '%'])
             || self.base_path.contains(|c: char| c.is_whitespace() || c.is_control())
@@ -249,6 +305,29 @@ impl Server {
     }
 }
 
+/// The networks that a word of `trusted_proxies` means. An IPv4 network in the clothes of IPv6 is one of IPv4.
+fn networks(word: &str) -> Option<Vec<IpNet>> {
+    let of = |list: &[&str]| list.iter().filter_map(|text| text.parse().ok()).collect();
+    let one: IpNet = match word.trim() {
+        "loopback" => return Some(of(&["127.0.0.0/8", "::1/128"])),
+        "private" => return Some(of(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"])),
+        text => match text.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().into(),
+            Err(_) => text.parse().ok()?,
+        },
+    };
+    let mapped = match one {
+        IpNet::V6(six) if six.prefix_len() >= 96 => {
+            six.addr().to_ipv4_mapped().map(|four| (four, six.prefix_len() - 96))
+        }
+        _ => None,
+    };
+    Some(vec![match mapped {
+        Some((four, length)) => IpNet::new(four.into(), length).ok()?,
+        None => one,
+    }])
+}
+
 /// A path with one leading slash, no trailing one, no empty segments, and `.` and `..` resolved.
 pub(crate) fn clean_path(text: &str) -> String {
     let mut segments = Vec::new();
@@ -270,6 +349,30 @@ pub(crate) fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_are_read_as_operators_write_them() {
+        let read =
+            |word: &str| networks(word).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for (word, meant) in [
+            ("10.0.0.7", &["10.0.0.7/32"][..]),
+            (" 10.0.0.0/8 ", &["10.0.0.0/8"]),
+            ("2001:db8::/32", &["2001:db8::/32"]),
+            ("::ffff:10.0.0.7", &["10.0.0.7/32"]),
+            ("::ffff:10.0.0.0/104", &["10.0.0.0/8"]),
+            ("loopback", &["127.0.0.0/8", "::1/128"]),
+        ] {
+            assert_eq!(
+                read(word).as_deref(),
+                Some(meant.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice()),
+                "{word}"
+            );
+        }
+        assert_eq!(read("private").map(|all| all.len()), Some(4));
+        for word in ["", "10.0.0.0/33", "proxy.example", "10.0.0", "*"] {
+            assert_eq!(read(word), None, "{word}");
+        }
+    }
 
     #[test]
     fn paths_are_cleaned_as_gomodel_cleans_them() {

@@ -1,6 +1,6 @@
 //! A request as it arrived: its head, and a body not yet read.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ pub struct Inbound {
     pub head: http::request::Parts,
     /// The body, unread.
     pub body: InboundBody,
-    /// Who is at the other end of the connection.
-    pub peer: Option<SocketAddr>,
+    /// The client's address: the other end of the connection, or what a trusted proxy there says.
+    pub client: Option<IpAddr>,
     /// The request's id: the client's, or ours.
     pub request_id: Arc<str>,
     /// When its head had arrived.

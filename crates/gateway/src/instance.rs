@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -58,6 +58,8 @@ pub struct Instance {
     next_key: AtomicUsize,
     state: ArcSwap<State>,
     learned: Mutex<HashMap<(Operation, Dialect, ModelName), Learned>>,
+    /// Whether it was asked for its models since it was made.
+    pub(crate) asked: AtomicBool,
     /// When it was last asked because a client named a model that it does not have.
     pub(crate) asked_for_news: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -235,8 +237,31 @@ impl Instance {
             next_key: AtomicUsize::new(0),
             state: ArcSwap::default(),
             learned: Mutex::default(),
+            asked: AtomicBool::new(false),
             asked_for_news: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Takes over what is known of the instance that had this name before, as far as it holds for this one: connections
+    /// and models of the same address, breakers that open by the same rules. It is to be asked all the same.
+    pub fn take_over(&mut self, before: &Instance) {
+        if self.spec.name != before.spec.name || self.base != before.base {
+            return;
+        }
+        self.target = before.target.clone();
+        self.slots.follow(&before.slots);
+        if self.breakers.settings() == before.breakers.settings()
+            && self.breaker_scope == before.breaker_scope
+        {
+            self.breakers = before.breakers.clone();
+        }
+        let mut state = (*before.state()).clone();
+        let only = self.mode == ListMode::Allowlist && !self.configured.is_empty();
+        state.models.retain(|id, _| {
+            self.filter.shows(id.as_str()) && (!only || self.configured.iter().any(|c| c.id == id.as_str()))
+        });
+        self.state.store(Arc::new(state));
+        *self.learned.get_mut() = before.learned.lock().clone();
     }
 
     /// The credential for the next request: several keys take turns.

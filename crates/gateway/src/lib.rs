@@ -41,7 +41,8 @@ use mask::Masks;
 use tokio::sync::Notify;
 use upstream::Pool;
 
-/// Everything that calls share.
+/// Everything that calls share. A call keeps to the gateway that it began with: a changed configuration is a new one, with
+/// the same connections, figures and log, and with those instances that did not change.
 pub struct Gateway {
     /// What the operator chose.
     pub settings: Settings,
@@ -50,11 +51,11 @@ pub struct Gateway {
     /// Connections to upstreams.
     pub pool: Pool,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Configured secrets, to be kept out of everything that is said.
     pub masks: Masks,
     /// Where a line for each call goes.
-    pub calls: CallLog,
+    pub calls: Arc<CallLog>,
     /// Rung when the time for finishing replies is over: those that still run tell their clients and end.
     pub closing: Arc<Notify>,
 }

@@ -105,6 +105,11 @@ impl Drop for InFlight {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    result: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeploymentLabels {
     provider_name: Provider,
     model: Model,
@@ -154,6 +159,9 @@ pub struct Metrics {
     /// The series of calls that went before, so that the next one like them looks for none: four labels are hashed
     /// for each family otherwise.
     known: RwLock<HashMap<Kind, Arc<Series>>>,
+    reloads: Family<ReloadLabels, Counter>,
+    last_reload_successful: Gauge<i64, AtomicI64>,
+    last_reload_success: Gauge<i64, AtomicI64>,
     /// Request bytes held in memory.
     pub(crate) request_memory: Arc<AtomicUsize>,
     /// Uploads that lie on disk.
@@ -211,6 +219,9 @@ impl Default for Metrics {
             open: Gauge::default(),
             audio: Family::default(),
             known: RwLock::default(),
+            reloads: Family::default(),
+            last_reload_successful: Gauge::default(),
+            last_reload_success: Gauge::default(),
             request_memory: Arc::default(),
             spooled: Spooled::default(),
         };
@@ -252,6 +263,27 @@ impl Default for Metrics {
             Unit::Seconds,
             metrics.overhead.clone(),
         );
+        registry.register(
+            "ferrovia_config_reloads",
+            "Times that the configuration was read again",
+            metrics.reloads.clone(),
+        );
+        registry.register(
+            "ferrovia_config_last_reload_successful",
+            "Whether the configuration was taken when it was last read",
+            metrics.last_reload_successful.clone(),
+        );
+        registry.register_with_unit(
+            "ferrovia_config_last_reload_success_timestamp",
+            "When the configuration in force was read, in Unix time",
+            Unit::Seconds,
+            metrics.last_reload_success.clone(),
+        );
+        metrics.last_reload_successful.set(1);
+        metrics.last_reload_success.set(jiff::Timestamp::now().as_second());
+        for result in ["success", "failure"] {
+            drop(metrics.reloads.get_or_create(&ReloadLabels { result: Name(result) }));
+        }
         *metrics.registry.lock() = registry;
         metrics
     }
@@ -262,6 +294,16 @@ fn yes(value: bool) -> Text {
 }
 
 impl Metrics {
+    /// The configuration was read again, and taken or refused.
+    pub fn reloaded(&self, taken: bool) {
+        let result = Name(if taken { "success" } else { "failure" });
+        self.reloads.get_or_create(&ReloadLabels { result }).inc();
+        self.last_reload_successful.set(i64::from(taken));
+        if taken {
+            self.last_reload_success.set(jiff::Timestamp::now().as_second());
+        }
+    }
+
     pub(crate) fn began(&self) {
         self.open.inc();
     }

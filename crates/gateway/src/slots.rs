@@ -29,6 +29,11 @@ impl Slots {
         Slots { limit, taken: Arc::default() }
     }
 
+    /// Counts on where the slots of the instance that had this name before stand: their calls go on.
+    pub fn follow(&mut self, before: &Slots) {
+        self.taken = before.taken.clone();
+    }
+
     /// How many calls there may be at one time, if that is limited.
     pub fn limit(&self) -> Option<usize> {
         self.limit
@@ -119,5 +124,17 @@ mod tests {
         });
         assert!(most.into_inner() <= 3);
         assert_eq!(slots.taken(), 0);
+    }
+
+    #[test]
+    fn slots_that_follow_others_count_their_calls_too() {
+        let before = Slots::new(Some(3));
+        let held = [before.take(), before.take()];
+        let mut now = Slots::new(Some(2));
+        now.follow(&before);
+        assert!(now.take().is_none());
+        drop(held);
+        assert_eq!(now.taken(), 0);
+        assert!(now.take().is_some());
     }
 }

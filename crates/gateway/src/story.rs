@@ -185,7 +185,7 @@ impl<'a> Play<'a> {
             false => StreamBody::new(stream::iter(pieces)).boxed_unsync(),
         };
         let request_id = self.request.header("x-request-id").unwrap_or(story::REQUEST_ID).to_owned();
-        Inbound { head, body, peer: None, request_id: request_id.into(), arrived: Instant::now() }
+        Inbound { head, body, client: None, request_id: request_id.into(), arrived: Instant::now() }
     }
 
     async fn fly(

@@ -14,7 +14,7 @@ use gateway::inventory::filter::Filter;
 use gateway::inventory::refresh::Rhythm;
 use gateway::mask::Masks;
 use gateway::settings::Passthrough;
-use gateway::{Gateway, Instance, Inventory, Metrics, Settings};
+use gateway::{Gateway, Instance, Inventory, Settings};
 use provider::{Base, CATALOG};
 use upstream::{Backoff, BreakerSettings, Limits, Pool, PoolSettings, Target};
 
@@ -49,10 +49,43 @@ pub(crate) fn build(loaded: &Loaded) -> anyhow::Result<Arc<Gateway>> {
         settings: settings(&loaded.config)?,
         inventory: Inventory::new(instances),
         pool: Pool::new(PoolSettings::default()),
-        metrics: Metrics::default(),
+        metrics: Arc::default(),
         masks: Masks::new(loaded.secrets.clone()),
         calls: Default::default(),
         closing: Arc::default(),
+    }))
+}
+
+/// Builds the gateway of a configuration that takes the place of another one. Connections, figures and the log are those of
+/// the gateway before; so are instances that did not change, and of those that did, what is known and still holds.
+pub(crate) fn rebuild(loaded: &Loaded, before: &Loaded, old: &Gateway) -> anyhow::Result<Arc<Gateway>> {
+    let mode = |loaded: &Loaded| loaded.config.models.configured_provider_models_mode;
+    let same_mode = mode(loaded) == mode(before);
+    let instances = loaded
+        .providers
+        .iter()
+        .map(|configured| {
+            let known = old.inventory.named(&configured.name);
+            let same = same_mode && before.providers.contains(configured);
+            if let Some(known) = known.filter(|_| same) {
+                return Ok(known.clone());
+            }
+            let mut made =
+                instance(loaded, configured).with_context(|| format!("provider {:?}", configured.name))?;
+            if let Some(known) = known {
+                made.take_over(known);
+            }
+            Ok(Arc::new(made))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Arc::new(Gateway {
+        settings: settings(&loaded.config)?,
+        inventory: Inventory::new(instances),
+        pool: old.pool.clone(),
+        metrics: old.metrics.clone(),
+        masks: Masks::new(loaded.secrets.clone()),
+        calls: old.calls.clone(),
+        closing: old.closing.clone(),
     }))
 }
 
@@ -62,7 +95,10 @@ pub(crate) fn rhythm(loaded: &Loaded) -> Rhythm {
     let folder = &cache.local.cache_dir;
     Rhythm {
         all: cache.refresh_interval,
-        failed: cache.recheck_interval,
+        failed: match cache.recheck_interval {
+            Duration::ZERO => cache.refresh_interval,
+            some => some,
+        },
         file: (!folder.is_empty()).then(|| PathBuf::from(folder).join("models.json")),
     }
 }

@@ -3,6 +3,7 @@
 mod app;
 mod cli;
 mod http;
+mod reload;
 mod shutdown;
 mod telemetry;
 

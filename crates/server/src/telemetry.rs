@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Format, Level, Log};
-use gateway::Gateway;
-use gateway::log::CallEntry;
+use gateway::log::{CallEntry, CallLog};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
@@ -52,15 +51,15 @@ fn is_json(log: &Log) -> bool {
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Starts the writer of the calls' lines. It ends when the log is closed.
-pub(crate) fn write_calls(log: &Log, gateway: &Arc<Gateway>) -> std::io::Result<std::thread::JoinHandle<()>> {
+pub(crate) fn write_calls(log: &Log, calls: &Arc<CallLog>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let (json, level) = (is_json(log), log.level);
-    let gateway = gateway.clone();
+    let calls = calls.clone();
     if level != Level::Error {
-        gateway.calls.open();
+        calls.open();
     }
     std::thread::Builder::new().name("ferrovia-log".into()).spawn(move || {
         let (mut entries, mut out) = (Vec::new(), Vec::new());
-        while let Some(left_out) = gateway.calls.take(&mut entries) {
+        while let Some(left_out) = calls.take(&mut entries) {
             out.clear();
             for entry in &entries {
                 if level == Level::Warn && entry.level != "WARN" {

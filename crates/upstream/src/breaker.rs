@@ -102,6 +102,11 @@ impl Breakers {
         Breakers { settings, table: Arc::default() }
     }
 
+    /// When they open and close.
+    pub fn settings(&self) -> BreakerSettings {
+        self.settings
+    }
+
     /// Asks whether a call on `key` may be tried. The [`Pass`] takes the verdict.
     ///
     /// # Errors

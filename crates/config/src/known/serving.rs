@@ -7,7 +7,6 @@ pub(super) const ALL: &[Known] = &[
     feature("server.pprof_enabled", &["PPROF_ENABLED"], &["false"]),
     feature("server.pid_file", &["PID_FILE"], &["data/gomodel.pid"]),
     feature("server.realtime_enabled", &["REALTIME_ENABLED"], &["true", "false"]),
-    feature("server.trusted_proxies", &["SERVER_TRUSTED_PROXIES"], &[]),
     feature("server.client_ip_header", &["SERVER_CLIENT_IP_HEADER"], &["X-Forwarded-For"]),
     feature("server.trusted_hops", &["SERVER_TRUSTED_HOPS"], &["0"]),
     feature("server.demo_mode", &["GOMODEL_DEMO_MODE"], &["false"]),

@@ -1,5 +1,6 @@
 //! Loading as an operator meets it: files, variables and flags in; a configuration or a report out.
 
+mod changes;
 mod discovery;
 mod findings;
 mod known;

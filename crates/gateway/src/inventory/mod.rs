@@ -43,8 +43,8 @@ impl Inventory {
         self.instances.iter().filter(move |instance| instance.spec.name == kind)
     }
 
-    /// Notes that something was heard.
-    pub(crate) fn heard(&self) {
+    /// Notes that the file no longer says what is known: something was heard, or instances came or went.
+    pub fn heard(&self) {
         self.unsaved.store(true, Ordering::Relaxed);
     }
 

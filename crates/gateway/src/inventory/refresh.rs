@@ -1,10 +1,13 @@
-//! When instances are asked: at start, now and then, soon again after a failure, and when a client names a model that
-//! nobody is known to have.
+//! When instances are asked: at start, when they are new, now and then, soon again after a failure, and when a client names
+//! a model that nobody is known to have.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{ask, file};
@@ -27,32 +30,58 @@ pub struct Rhythm {
     pub file: Option<PathBuf>,
 }
 
-/// Refreshes until the future is dropped: everything at once, then by the clock.
-pub async fn keep_fresh(gateway: Arc<Gateway>, rhythm: Rhythm) {
-    refresh_all(&gateway, &rhythm, false).await;
-    let mut recheck = tokio::time::interval(rhythm.failed);
-    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    recheck.tick().await;
+/// What is kept fresh, and how often.
+#[derive(Clone)]
+pub struct Kept {
+    /// Whose instances are asked.
+    pub gateway: Arc<Gateway>,
+    /// How often.
+    pub rhythm: Rhythm,
+}
+
+/// Refreshes until the future is dropped, or nobody can say any more what is to be kept fresh: everything at once, then by
+/// the clock. When another gateway takes the place of the present one, its instances that nobody has asked yet are asked
+/// at once, and those that it does not have never again.
+pub async fn keep_fresh(mut kept: watch::Receiver<Kept>) {
     let mut last = Instant::now();
     loop {
-        recheck.tick().await;
-        let everything = last.elapsed() >= rhythm.all;
-        if everything {
-            last = Instant::now();
+        let now = kept.borrow_and_update().clone();
+        tokio::select! {
+            never = keep(&now, &mut last) => match never {},
+            changed = kept.changed() => if changed.is_err() { return },
         }
-        refresh_all(&gateway, &rhythm, !everything).await;
     }
 }
 
-/// Asks all instances at the same time (or all that failed or were loading the last time), and keeps what they said.
-pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: bool) {
+async fn keep(Kept { gateway, rhythm }: &Kept, last: &mut Instant) -> Infallible {
+    refresh_all(gateway, rhythm, true).await;
+    let mut recheck = tokio::time::interval(rhythm.failed);
+    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    recheck.tick().await;
+    loop {
+        recheck.tick().await;
+        let everything = last.elapsed() >= rhythm.all;
+        refresh_all(gateway, rhythm, !everything).await;
+        if everything {
+            *last = Instant::now();
+        }
+    }
+}
+
+/// Asks all instances at the same time (or all that failed or were loading the last time, or were never asked), and keeps
+/// what they said.
+pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_due: bool) {
     let due: Vec<_> = gateway
         .inventory
         .instances()
         .iter()
         .filter(|instance| {
             let state = instance.state();
-            !only_failed || state.error.is_some() || !state.has_answered() || state.abilities.loading
+            !only_due
+                || !instance.asked.load(Ordering::Relaxed)
+                || state.error.is_some()
+                || !state.has_answered()
+                || state.abilities.loading
         })
         .cloned()
         .collect();
@@ -70,6 +99,7 @@ pub async fn refresh_all(gateway: &Arc<Gateway>, rhythm: &Rhythm, only_failed: b
 pub async fn refresh_one(gateway: &Gateway, instance: &Arc<Instance>) {
     let before = instance.state();
     let result = ask::refresh(gateway, instance).await;
+    instance.asked.store(true, Ordering::Relaxed);
     let now = instance.state();
     if result.is_ok() {
         gateway.inventory.heard();

@@ -36,10 +36,10 @@ pub(super) fn gateway(setup: &Setup) -> Arc<Gateway> {
         },
         inventory: Inventory::new(instances),
         pool: Pool::new(PoolSettings::default()),
-        metrics: crate::Metrics::default(),
+        metrics: Arc::default(),
         masks: Masks::new(secrets),
         closing: Arc::default(),
-        calls: crate::log::CallLog::default(),
+        calls: Arc::default(),
     })
 }
 

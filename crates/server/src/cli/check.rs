@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{SettingFlags, print, sources};
 use crate::app;
+use crate::http::tls;
 
 /// What `ferrovia check` takes.
 #[derive(Args)]
@@ -27,8 +28,10 @@ pub(super) fn run(check: &Check) -> anyhow::Result<ExitCode> {
         Err(report) => failed(check, &report),
         Ok(loaded) => {
             // what only shows when the parts are made stops the start as well
-            match app::build(&loaded) {
-                Ok(_) => passed(check, &loaded),
+            let named = &loaded.config.server.tls;
+            let certificate = || if named.on() { tls::read(named).map(drop) } else { Ok(()) };
+            match app::build(&loaded).and_then(|_| certificate()) {
+                Ok(()) => passed(check, &loaded),
                 Err(error) => unbuildable(check, &error),
             }
         }
@@ -61,7 +64,8 @@ fn unbuildable(check: &Check, error: &anyhow::Error) -> anyhow::Result<ExitCode>
 fn passed(check: &Check, loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let server = &loaded.config.server;
     let address = address(&server.host, server.port);
-    let url = format!("http://{address}{}", server.base_path.trim_end_matches('/'));
+    let scheme = if server.tls.on() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}{}", server.base_path.trim_end_matches('/'));
     let file = loaded.file.as_ref().map(|path| path.display().to_string());
     if check.json {
         let findings: Vec<_> = loaded.warnings.iter().map(print::finding_json).collect();

@@ -69,10 +69,10 @@ impl ProbeFlags {
 
 /// Asks, and tells by the exit code.
 pub(super) fn run(health: &Health) -> anyhow::Result<ExitCode> {
-    let base = match &health.url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+    let (base, own) = match &health.url {
+        Some(url) => (url.trim_end_matches('/').to_owned(), false),
         None => match load(&health.settings) {
-            Ok(loaded) => here(&loaded.config.server)?,
+            Ok(loaded) => (here(&loaded.config.server)?, true),
             Err(code) => return Ok(code),
         },
     };
@@ -81,7 +81,8 @@ pub(super) fn run(health: &Health) -> anyhow::Result<ExitCode> {
     let url = format!("{base}{path}");
     let began = Instant::now();
     let asking = async {
-        let asker = Asker::new(&base, None, patience)?;
+        let asker =
+            if own { Asker::of_ourselves(&base, patience)? } else { Asker::new(&base, None, patience)? };
         match tokio::time::timeout(patience, asker.get(path)).await {
             Ok(answer) => answer,
             Err(_) => bail!("no answer within {patience:?}"),
@@ -128,7 +129,8 @@ fn here(server: &Server) -> anyhow::Result<String> {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         _ => "127.0.0.1".into(),
     };
-    Ok(format!("http://{host}:{}{}", server.port, server.base_path.trim_end_matches('/')))
+    let scheme = if server.tls.on() { "https" } else { "http" };
+    Ok(format!("{scheme}://{host}:{}{}", server.port, server.base_path.trim_end_matches('/')))
 }
 
 #[cfg(test)]
@@ -147,6 +149,9 @@ mod tests {
         check("10.1.2.3", "/", "http://10.1.2.3:9000");
         check("::", "/", "http://[::1]:9000");
         check("[::1]", "/", "http://[::1]:9000");
+        let files = config::Tls { cert_file: "c".into(), key_file: "k".into() };
+        let server = Server { tls: files, port: 9000, ..Server::default() };
+        assert_eq!(here(&server).unwrap(), "https://127.0.0.1:9000");
         assert!(here(&Server { port: 0, ..Server::default() }).is_err());
     }
 }

@@ -222,7 +222,12 @@ pub(crate) fn sources(flags: &SettingFlags) -> Sources {
 
 /// Loads the configuration, or says everything that is wrong with it.
 pub(crate) fn load(flags: &SettingFlags) -> Result<Loaded, ExitCode> {
-    config::load(&sources(flags)).map_err(|report| {
+    load_from(&sources(flags))
+}
+
+/// The same from sources that are known.
+fn load_from(sources: &Sources) -> Result<Loaded, ExitCode> {
+    config::load(sources).map_err(|report| {
         anstream::eprintln!("{}", print::report(&report));
         ExitCode::FAILURE
     })

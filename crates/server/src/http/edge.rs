@@ -2,14 +2,15 @@
 //! long nothing at all may happen.
 //!
 //! hyper has one clock for heads, which also runs while a connection is idle. Here the socket knows which phase its
-//! connection is in, told by the bodies that pass, and gives up by the clock of that phase.
+//! connection is in, told by the bodies that pass, and gives up by the clock of that phase. A connection of HTTP/2 is in
+//! several phases at a time: here it has the clocks of heads and of writing, the others are in [`h2`](super::h2).
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::heads::{Heads, PREFACE};
 use super::linger::Lingering;
 
 /// How long a client may take for what. `None`: for ever.
@@ -219,6 +221,17 @@ pub(crate) struct Edge<S> {
     write_timer: Option<Pin<Box<Sleep>>>,
     /// What is still to come of a request that was answered before it had arrived.
     lingering: Option<Lingering>,
+    begun: Begun,
+    /// There if HTTP/2 is spoken.
+    heads: Option<Heads>,
+}
+
+/// The first bytes of a connection, read to see what is spoken and not yet given on.
+#[derive(Default)]
+struct Begun {
+    bytes: [u8; PREFACE.len()],
+    from: usize,
+    to: usize,
 }
 
 impl<S> Edge<S> {
@@ -234,12 +247,28 @@ impl<S> Edge<S> {
             stalled: None,
             write_timer: None,
             lingering: None,
+            begun: Begun::default(),
+            heads: None,
         };
         (edge, phases)
     }
 
+    /// From now on with the clocks of HTTP/2.
+    pub(crate) fn many_at_a_time(mut self) -> Edge<S> {
+        self.heads = Some(Heads::new());
+        self
+    }
+
     /// Nothing came: whether it is time to give up.
     fn wait_for_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if let Some(heads) = &self.heads {
+            let (Some(limit), Some(since)) = (self.patience.head, heads.since()) else {
+                return Poll::Pending;
+            };
+            let what = "a request's head did not arrive in time";
+            return due(&mut self.read_timer, since + limit, cx)
+                .map(|()| io::Error::new(io::ErrorKind::TimedOut, what));
+        }
         let phase = self.phases.now();
         let (limit, what) = match phase {
             Phase::Idle => (self.patience.idle, "no request came"),
@@ -283,7 +312,7 @@ impl<S> Edge<S> {
 }
 
 /// Whether a moment has come. A timer that fires for an earlier one is set again.
-fn due(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+pub(super) fn due(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
     let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
     loop {
         match timer.as_mut().poll(cx) {
@@ -294,15 +323,55 @@ fn due(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let edge = &mut *self;
+impl<S: AsyncRead + Unpin> Edge<S> {
+    /// Reads until it is clear whether HTTP/2 is spoken (RFC 9113, 3.4). What was read is read again.
+    pub(crate) async fn begins_http2(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| {
+            loop {
+                let mut piece = [0; PREFACE.len()];
+                let from = self.begun.to;
+                let mut buf = ReadBuf::new(&mut piece[from..]);
+                ready!(self.read(cx, &mut buf))?;
+                let some = buf.filled().len();
+                let to = from + some;
+                self.begun.bytes[from..to].copy_from_slice(&piece[from..to]);
+                self.begun.to = to;
+                if some == 0 || self.begun.bytes[..to] != PREFACE[..to] {
+                    return Poll::Ready(Ok(false));
+                }
+                if to == PREFACE.len() {
+                    return Poll::Ready(Ok(true));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives on what was read before, and what has arrived meanwhile: who reads a head wants it whole.
+    fn read_again(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) {
+        let Begun { bytes, from, to } = &mut self.begun;
+        let some = (*to - *from).min(buf.remaining());
+        buf.put_slice(&bytes[*from..*from + some]);
+        *from += some;
+        if let Some(heads) = &mut self.heads {
+            heads.hear(&buf.filled()[buf.filled().len() - some..], Instant::now());
+        }
+        if buf.remaining() > 0 {
+            // an end or a fault is met again
+            let _ = self.read(cx, buf);
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let edge = self;
         let before = buf.filled().len();
         match Pin::new(&mut edge.stream).poll_read(cx, buf) {
+            Poll::Ready(read) if edge.heads.is_some() => {
+                if let Some(heads) = &mut edge.heads {
+                    heads.hear(&buf.filled()[before..], Instant::now());
+                }
+                Poll::Ready(read)
+            }
             Poll::Ready(read) => {
                 match edge.phases.now() {
                     Phase::Idle if buf.filled().len() > before => {
@@ -317,6 +386,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
             }
             Poll::Pending => edge.wait_for_bytes(cx).map(Err),
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Edge<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.begun.from < self.begun.to && buf.remaining() > 0 {
+            self.read_again(cx, buf);
+            return Poll::Ready(Ok(()));
+        }
+        self.read(cx, buf)
     }
 }
 
@@ -347,9 +430,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let edge = &mut *self;
         if edge.lingering.is_none() {
-            std::task::ready!(Pin::new(&mut edge.stream).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut edge.stream).poll_shutdown(cx))?;
             // a body, or a head that was none
-            if !edge.phases.left_unread() && edge.phases.now() != Phase::Head {
+            if edge.heads.is_some() || (!edge.phases.left_unread() && edge.phases.now() != Phase::Head) {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -365,6 +448,56 @@ mod tests {
     fn patience() -> Patience {
         let seconds = |n| Some(Duration::from_secs(n));
         Patience { head: seconds(10), body: seconds(30), idle: seconds(75), write: seconds(5) }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_to_see_what_is_spoken_is_read_again() {
+        for (sent, http2) in [
+            (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more"[..], true),
+            (b"PRI * HTTP/1.1\r\n\r\n", false),
+            (b"P", false),
+            (b"", false),
+            (b"POST /v1/chat/completions HTTP/1.1\r\n", false),
+        ] {
+            for piece in [1, 5, 100] {
+                let (mut client, server) = tokio::io::duplex(8);
+                let (mut edge, _phases) = Edge::new(server, patience());
+                let send = async {
+                    for piece in sent.chunks(piece) {
+                        client.write_all(piece).await.expect("the edge reads");
+                    }
+                    drop(client);
+                };
+                let read = async {
+                    assert_eq!(edge.begins_http2().await.expect("a connection"), http2, "{sent:?}");
+                    let mut edge = if http2 { edge.many_at_a_time() } else { edge };
+                    let mut read = Vec::new();
+                    edge.read_to_end(&mut read).await.expect("a connection");
+                    read
+                };
+                let ((), read) = tokio::join!(send, read);
+                assert_eq!(read, sent);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_of_http2_has_its_time_and_silence_between_heads_is_none() {
+        let (mut client, server) = tokio::io::duplex(256);
+        let (edge, _phases) = Edge::new(server, patience());
+        let mut edge = edge.many_at_a_time();
+        client.write_all(&PREFACE).await.expect("the edge reads");
+        client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("the edge reads");
+        let mut room = [0; 64];
+        edge.read_exact(&mut room[..33]).await.expect("what was sent");
+        let silent = tokio::time::timeout(Duration::from_secs(3600), edge.read_u8()).await;
+        assert!(silent.is_err(), "no clock runs");
+        // a HEADERS frame that says that more of the head follows, which never does
+        client.write_all(&[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82]).await.expect("the edge reads");
+        edge.read_exact(&mut room[..10]).await.expect("what was sent");
+        let began = Instant::now();
+        let error = edge.read_u8().await.expect_err("the head stays away");
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! Sockets: one listener for each core, one task for each connection.
+//! Sockets: one listener for each core, one task for each connection. What is spoken on a connection is settled here: TLS
+//! or not, HTTP/2 by ALPN or by its first bytes, or HTTP/1.1.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +10,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::edge::{Edge, Patience};
-use super::{Front, answer};
+use super::edge::{Edge, Phases};
+use super::tls::Tls;
+use super::{Front, answer, h2};
 use crate::shutdown::Drain;
 
 /// Connections that the kernel holds for us until they are accepted.
@@ -20,6 +23,9 @@ const BACKLOG: i32 = 4096;
 
 /// After a failure to accept (no descriptors left), so long nothing is accepted.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// A TLS handshake takes no longer, whatever a request's head may.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A buffer for requests has room for so many bytes at least.
 const SMALLEST_BUFFER: usize = 64 << 10;
@@ -47,7 +53,6 @@ pub(crate) fn open(address: SocketAddr, share: bool) -> io::Result<std::net::Tcp
 pub(crate) async fn serve(
     listener: std::net::TcpListener,
     front: Arc<Front>,
-    patience: Patience,
     drain: Drain,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
@@ -57,7 +62,7 @@ pub(crate) async fn serve(
             () = drain.begun() => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    tokio::spawn(connection(stream, peer, front.clone(), patience, drain.clone()));
+                    tokio::spawn(connection(stream, peer, front.clone(), drain.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -68,24 +73,87 @@ pub(crate) async fn serve(
     }
 }
 
-/// Serves one connection to its end. When the drain begins, the request under way is the last one.
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    front: Arc<Front>,
-    patience: Patience,
-    drain: Drain,
-) {
+/// Serves one connection to its end. When the drain begins, the requests under way are the last ones.
+async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, drain: Drain) {
     // a token is a packet: waiting for more of them would hold it back
     let _ = stream.set_nodelay(true);
-    let (stream, phases) = Edge::new(stream, patience);
-    let shared = front.clone();
-    let service = service_fn(move |request| answer(shared.clone(), request, Some(peer), phases.clone()));
+    // the rare ones are boxed: every connection would be as large as the largest
+    let ended = if front.tls.is_some() {
+        Box::pin(secure(stream, peer, front, drain)).await
+    } else {
+        plain(stream, peer, front, drain).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A connection without TLS: a client that knows that we speak HTTP/2 says so with its first bytes.
+async fn plain(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, drain: Drain) -> Ended {
+    let terms = front.terms.load_full();
+    let (patience, max_head) = (terms.patience, terms.max_head);
+    drop(terms);
+    let (mut edge, phases) = Edge::new(stream, patience);
+    let http2 = tokio::select! {
+        biased;
+        begins = edge.begins_http2() => begins?,
+        () = drain.begun() => return Ok(()),
+    };
+    if http2 {
+        Ok(Box::pin(h2::serve(edge.many_at_a_time(), peer, front, patience, max_head, drain)).await?)
+    } else {
+        one_at_a_time(edge, phases, peer, front, max_head, drain).await
+    }
+}
+
+/// A connection with TLS: what is spoken in it is settled by the handshake.
+async fn secure(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, drain: Drain) -> Ended {
+    let terms = front.terms.load_full();
+    let (patience, max_head) = (terms.patience, terms.max_head);
+    drop(terms);
+    let Some(tls) = &front.tls else { return Ok(()) };
+    let stream = tokio::select! {
+        biased;
+        shaken = handshake(tls, stream, patience.head) => shaken?,
+        () = drain.begun() => return Ok(()),
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (edge, phases) = Edge::new(stream, patience);
+    if http2 {
+        Ok(Box::pin(h2::serve(edge.many_at_a_time(), peer, front, patience, max_head, drain)).await?)
+    } else {
+        one_at_a_time(edge, phases, peer, front, max_head, drain).await
+    }
+}
+
+async fn handshake(
+    tls: &Tls,
+    stream: TcpStream,
+    head: Option<Duration>,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    tls.accept(stream, head.map_or(HANDSHAKE, |head| head.min(HANDSHAKE))).await
+}
+
+/// A connection that carries one request at a time: HTTP/1.1.
+async fn one_at_a_time<S>(
+    edge: Edge<S>,
+    phases: Phases,
+    peer: SocketAddr,
+    front: Arc<Front>,
+    max_head: usize,
+    drain: Drain,
+) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| answer(front.clone(), request, peer, phases.clone()));
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         // hyper's bound is not exact: a head is measured when it is here, and this one lies above
-        .max_buf_size(front.max_head.saturating_mul(2).max(SMALLEST_BUFFER))
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(max_head.saturating_mul(2).max(SMALLEST_BUFFER))
+        .serve_connection(TokioIo::new(edge), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -94,7 +162,5 @@ async fn connection(
             connection.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
+    Ok(ended?)
 }

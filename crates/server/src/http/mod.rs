@@ -4,34 +4,52 @@
 
 pub(crate) mod cors;
 pub(crate) mod edge;
+pub(crate) mod forwarded;
+mod h2;
+mod heads;
 mod health;
 mod linger;
 pub(crate) mod listen;
+pub(crate) mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use domain::{Fault, FaultKind};
 use futures_util::FutureExt;
-use gateway::{Gateway, Inbound, ReplyBody};
+use gateway::{Gateway, Inbound, InboundBody, ReplyBody};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use uuid::Uuid;
 
 use cors::Cors;
-use edge::{Leaving, Phases};
+use edge::{Leaving, Patience, Phases};
+use forwarded::Trusted;
+use tls::Tls;
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
 
 /// What every connection shares.
 pub(crate) struct Front {
+    /// How requests are answered now.
+    pub(crate) terms: ArcSwap<Terms>,
+    /// There if the listener speaks TLS.
+    pub(crate) tls: Option<Tls>,
+    /// Set when the process is to end: readiness says so.
+    pub(crate) draining: AtomicBool,
+}
+
+/// How requests are answered. A request keeps to the terms under which it came in; what the configuration changes is a
+/// new one.
+pub(crate) struct Terms {
     /// Where requests go.
     pub(crate) gateway: Arc<Gateway>,
     /// The prefix of every path: empty, or `/g`.
@@ -42,56 +60,88 @@ pub(crate) struct Front {
     pub(crate) metrics: Option<String>,
     /// The largest head of a request, in bytes.
     pub(crate) max_head: usize,
-    /// Set when the process is to end: readiness says so.
-    pub(crate) draining: AtomicBool,
+    /// How long a client may take for what; of connections that are opened from now on.
+    pub(crate) patience: Patience,
+    /// The proxies that are believed when they say who a client is.
+    pub(crate) trusted: Trusted,
 }
 
-/// Answers one request.
+/// Answers one request of a connection that carries one at a time.
 pub(crate) async fn answer(
     front: Arc<Front>,
     request: Request<Incoming>,
-    peer: Option<SocketAddr>,
+    peer: SocketAddr,
     phases: Phases,
 ) -> Result<Response<Leaving>, Infallible> {
     let arrived = Instant::now();
-    let (mut head, body) = request.into_parts();
-    let origin = head.headers.get(header::ORIGIN).cloned();
+    let (head, body) = request.into_parts();
     let (body, leftover) = phases.request(body);
     let waits_to_be_asked = head.headers.contains_key(header::EXPECT);
-    if let Some(preflight) = front.cors.preflight(&head) {
-        return Ok(preflight.map(|body| phases.reply(body)));
-    }
-    let request_id = request_id(&head.headers);
-    let ambiguous = framing(&head.headers);
-    let closes = ambiguous.is_err();
-    let stripped = ambiguous
-        .and_then(|()| measure(&head, front.max_head))
-        .and_then(|()| strip(&front.base_path, &head.uri));
+    let framed = framing(&head.headers);
+    let closes = framed.is_err();
     let body =
         body.map_err(|error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>).boxed_unsync();
-    let mut response = match stripped {
-        Ok(uri) => {
-            head.uri = uri;
-            if let Some(own) = health::answer(&front, &head, &request_id) {
-                drop(body);
-                with_id(own, &request_id)
-            } else {
-                let inbound = Inbound { head, body, peer, request_id, arrived };
-                guarded(&front.gateway, inbound).await
-            }
-        }
-        Err(fault) => {
-            let inbound = Inbound { head, body, peer, request_id, arrived };
-            gateway::pipeline::refused_before(&front.gateway, inbound, fault)
-        }
-    };
+    let mut response = respond(&front, head, framed, body, peer, arrived).await;
     phases.finish(leftover, waits_to_be_asked).await;
     // what follows a body that nobody reads cannot be understood
     if closes || phases.left_unread() || front.draining.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    front.cors.mark(&mut response, origin.as_ref());
     Ok(response.map(|body| phases.reply(body)))
+}
+
+/// Answers one request of a connection that carries many at a time.
+async fn answer_stream(
+    front: Arc<Front>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    body_patience: Option<Duration>,
+) -> Result<Response<h2::Leaving>, Infallible> {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let body = h2::Arriving::new(body, body_patience).boxed_unsync();
+    let response = respond(&front, head, Ok(()), body, peer, arrived).await;
+    Ok(response.map(h2::Leaving::new))
+}
+
+/// Answers one request, whatever carries it.
+async fn respond(
+    front: &Front,
+    mut head: http::request::Parts,
+    framed: Result<(), Fault>,
+    body: InboundBody,
+    peer: SocketAddr,
+    arrived: Instant,
+) -> Response<ReplyBody> {
+    let terms = front.terms.load_full();
+    let origin = head.headers.get(header::ORIGIN).cloned();
+    if let Some(preflight) = terms.cors.preflight(&head) {
+        return preflight;
+    }
+    let request_id = request_id(&head.headers);
+    let client = Some(terms.trusted.client(peer.ip(), &head.headers));
+    let stripped = framed
+        .and_then(|()| measure(&head, terms.max_head))
+        .and_then(|()| strip(&terms.base_path, &head.uri));
+    let mut response = match stripped {
+        Ok(uri) => {
+            head.uri = uri;
+            let draining = front.draining.load(Ordering::Relaxed);
+            if let Some(own) = health::answer(&terms, draining, &head, &request_id) {
+                drop(body);
+                with_id(own, &request_id)
+            } else {
+                let inbound = Inbound { head, body, client, request_id, arrived };
+                guarded(&terms.gateway, inbound).await
+            }
+        }
+        Err(fault) => {
+            let inbound = Inbound { head, body, client, request_id, arrived };
+            gateway::pipeline::refused_before(&terms.gateway, inbound, fault)
+        }
+    };
+    terms.cors.mark(&mut response, origin.as_ref());
+    response
 }
 
 /// Lets the gateway answer. A panic in one call is a 500 of that call, and harms no other.

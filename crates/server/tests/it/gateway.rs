@@ -241,8 +241,22 @@ impl TestGateway {
 
     /// Asks it to end, as an orchestrator does.
     pub(crate) fn terminate(&self) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(asked.is_ok_and(|status| status.success()), "the process can be told to end");
+        self.signal("-TERM");
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the process can be signalled");
+    }
+
+    /// Its process's number.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until the process is gone.

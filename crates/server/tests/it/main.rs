@@ -1,8 +1,10 @@
 //! The gateway's behaviour as clients and upstreams see it: the built binary between real sockets.
 //!
-//! [`gateway`] starts it, [`vllm`] plays the server behind it; every other module is one subject.
+//! [`gateway`] starts it, [`vllm`] plays the server behind it, [`peer`] a client that speaks HTTP/2 or TLS; every other
+//! module is one subject.
 
 mod gateway;
+mod peer;
 mod vllm;
 
 mod accounting;
@@ -18,6 +20,7 @@ mod in_flight;
 mod large;
 mod leaving;
 mod limits;
+mod listener;
 mod load;
 mod models;
 mod operations;
@@ -25,6 +28,7 @@ mod passthrough;
 mod passthrough_closed;
 mod probes;
 mod refusals;
+mod reload;
 mod rerank;
 mod retries;
 mod secrets;

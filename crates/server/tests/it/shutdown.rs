@@ -6,6 +6,7 @@ use testkit::{Connection, Gate, Reply, Request, eventually};
 
 use crate::envelope::openai;
 use crate::gateway::TestGateway;
+use crate::peer::Http2;
 use crate::vllm::{self, ASK, ASK_STREAM, FIRST, LAST, PROBES, REPLY, events};
 
 #[tokio::test]
@@ -118,4 +119,56 @@ async fn a_call_without_an_answer_at_the_end_of_its_time_gets_one_of_ours() {
         assert_eq!(gateway.call_line(id).await["outcome"], "failed");
     }
     assert!(gateway.exited().await.success());
+}
+
+#[tokio::test]
+async fn under_load_every_call_is_answered_and_has_its_line() {
+    // of fifty streams every other one ends within the grace period, ten of all on one connection of HTTP/2
+    let gate = Gate::new();
+    let upstream = vllm::engine().await;
+    upstream.on("POST", "/v1/chat/completions").then_with({
+        let gate = gate.clone();
+        move |request| {
+            let ends = request.json()["tag"].as_u64().is_some_and(|tag| tag.is_multiple_of(2));
+            let reply = Reply::sse().event(FIRST);
+            if ends { reply.gate(&gate).event(LAST).done() } else { reply.stall() }
+        }
+    });
+    let mut gateway =
+        TestGateway::setup().vllm("vllm", &upstream).env("FERROVIA_SHUTDOWN_GRACE", "2s").start().await;
+    let body = |tag: usize| ASK_STREAM.replacen('{', &format!("{{\"tag\":{tag},"), 1);
+    let mut single = Vec::new();
+    for tag in 0..40 {
+        let mut client = gateway.connect().await;
+        let id = format!("r-{tag}");
+        let ask = Request::post("/v1/chat/completions").header("x-request-id", &id).json(body(tag));
+        client.request(&ask).await.unwrap();
+        single.push((tag, client));
+    }
+    let mut shared = Http2::plain(gateway.address()).await;
+    let mut streams = Vec::new();
+    for tag in 40..50 {
+        streams.push((tag, shared.post("/v1/chat/completions", &format!("r-{tag}"), &body(tag)).await));
+    }
+    upstream.wait_for_request(PROBES + 50).await;
+    let asked = Instant::now();
+    gateway.terminate();
+    gate.open();
+    let check = |tag: usize, text: &str| {
+        let end = if tag.is_multiple_of(2) { "data: [DONE]" } else { "server_shutdown" };
+        assert!(text.contains(end), "{tag}: {text}");
+    };
+    for (tag, client) in &mut single {
+        check(*tag, &client.response().await.text());
+    }
+    for (tag, asked) in streams {
+        check(tag, &asked.whole().await.text);
+    }
+    assert!(gateway.exited().await.success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    for tag in 0..50u8 {
+        let line = gateway.call_line(&format!("r-{tag}")).await;
+        assert_eq!(line["outcome"], if tag.is_multiple_of(2) { "complete" } else { "failed" }, "{line}");
+    }
+    assert_eq!(gateway.count("call"), 50, "one line for each call");
 }

@@ -26,7 +26,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("tokio", &["bench", "gateway", "server", "simulator", "testkit", "upstream"], "runs and waits"),
     ("hyper", &["server", "simulator", "testkit", "upstream"], "speaks HTTP over sockets"),
     ("socket2", &["server", "simulator", "testkit", "upstream"], "opens sockets"),
-    ("rustls", &["upstream"], "is the one TLS stack"),
+    ("rustls", &["server", "upstream"], "is the one TLS stack"),
     ("clap", &["server"], "is the command line"),
     ("granit-parser", &["config"], "reads configuration files"),
 ];
