@@ -73,7 +73,14 @@ impl Reloads {
                 "configuration refused; nothing has changed, the one in force stays"
             );
         };
-        let now = match config::load(&self.sources) {
+        let read = loop {
+            match config::load(&self.sources) {
+                // a file that it names for the first time was not looked at: once more, so that no change is missed
+                Ok(now) if !self.watch.knows(files(&now)) => {}
+                read => break read,
+            }
+        };
+        let now = match read {
             Ok(now) => now,
             Err(report) => {
                 refused(report.errors());
@@ -103,9 +110,9 @@ impl Reloads {
         warn(&now);
         let changes = now.changes_since(&self.loaded);
         self.revision += 1;
-        report(cause, self.revision, &changes);
-        self.watch.follow(files(&now));
+        self.watch.only(&files(&now));
         self.loaded = now;
+        report(cause, self.revision, &changes);
     }
 
     /// A file that is gone, or empty because somebody is about to write it, is a valid configuration of a gateway that is
@@ -225,11 +232,18 @@ impl Watch {
         self.changing = None;
     }
 
-    /// Watches these from now on. Those that were watched already are known as they were last looked at.
-    fn follow(&mut self, files: Vec<PathBuf>) {
-        let mut before = std::mem::take(&mut self.known);
-        let mut known = |path: &PathBuf| before.remove(path).unwrap_or_else(|| look(path));
-        self.known = files.into_iter().map(|path| (path.clone(), known(&path))).collect();
+    /// Whether all of these are watched. From now on they are.
+    fn knows(&mut self, files: Vec<PathBuf>) -> bool {
+        let before = self.known.len();
+        for path in files {
+            self.known.entry(path).or_insert_with_key(|path| look(path));
+        }
+        self.known.len() == before
+    }
+
+    /// Watches no others than these any more.
+    fn only(&mut self, files: &[PathBuf]) {
+        self.known.retain(|path, _| files.contains(path));
     }
 
     /// Waits until the files look different from what is known, and have looked so for a moment.
@@ -331,7 +345,12 @@ mod tests {
         let mut watch = Watch::new(vec![path("a")]);
         watch.look();
         std::fs::write(path("a"), "changed while it was read").expect("written");
-        watch.follow(vec![path("a"), path("b")]);
+        assert!(!watch.knows(vec![path("a"), path("b")]), "one is new");
+        assert!(watch.knows(vec![path("a"), path("b")]), "and now is not");
         assert!(changes(&mut watch).await);
+        watch.look();
+        watch.only(&[path("a")]);
+        std::fs::write(path("b"), "nobody cares").expect("written");
+        assert!(!changes(&mut watch).await);
     }
 }

@@ -95,13 +95,11 @@ impl Running {
     /// are answered by what is built here, those under way by what they began with.
     pub(crate) fn take_over(&mut self, before: &Loaded, now: &Loaded) -> anyhow::Result<()> {
         let files = &now.config.server.tls;
-        let certificate = match &self.front.tls {
-            Some(tls) if files.on() => Some((tls, tls::read(files)?)),
-            _ => None,
-        };
+        // read even if it takes a restart to show it: what cannot be started with is refused
+        let certificate = if files.on() { Some(tls::read(files)?) } else { None };
         let gateway = app::rebuild(now, before, &self.gateway)?;
         // nothing fails from here on
-        if let Some((tls, certificate)) = certificate {
+        if let (Some(tls), Some(certificate)) = (&self.front.tls, certificate) {
             tls::warn_of_the_end(&certificate, &files.cert_file);
             tls.show(certificate);
         }

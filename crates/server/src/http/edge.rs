@@ -223,7 +223,7 @@ pub(crate) struct Edge<S> {
     lingering: Option<Lingering>,
     begun: Begun,
     /// There if HTTP/2 is spoken.
-    heads: Option<Heads>,
+    heads: Option<Box<Heads>>,
 }
 
 /// The first bytes of a connection, read to see what is spoken and not yet given on.
@@ -255,7 +255,7 @@ impl<S> Edge<S> {
 
     /// From now on with the clocks of HTTP/2.
     pub(crate) fn many_at_a_time(mut self) -> Edge<S> {
-        self.heads = Some(Heads::new());
+        self.heads = Some(Box::new(Heads::new()));
         self
     }
 

@@ -54,6 +54,11 @@ impl Certificate {
         address: &str,
         alpn: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        shake(&self.client(alpn), address).await
+    }
+
+    /// A client that trusts this certificate alone, and remembers its sessions.
+    pub(crate) fn client(&self, alpn: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("a certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -63,10 +68,15 @@ impl Certificate {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").expect("a name");
-        within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+        TlsConnector::from(Arc::new(config))
     }
+}
+
+/// A TLS connection of this client.
+pub(crate) async fn shake(client: &TlsConnector, address: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    within("a TLS handshake", client.connect(name, stream)).await
 }
 
 /// Sends bytes and reads to the end of the connection.

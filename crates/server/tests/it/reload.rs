@@ -255,10 +255,15 @@ async fn what_needs_a_restart_or_is_overridden_is_named() {
     // named once: what did not change since is no news
     let line = edit(&gateway, &of(2, "5M"), 3).await;
     assert!(line["level"] == "INFO" && line.get("changed").is_none(), "{line}");
-    // TLS cannot be switched on under way
-    Certificate::new().write(gateway.folder());
+    // TLS cannot be switched on under way, and not at all with files that are not there
     let tls =
         of(2, "5M").replace("server:", "server:\n  tls:\n    cert_file: cert.pem\n    key_file: key.pem");
+    replace(gateway.folder(), "config.yaml", &tls);
+    gateway.hang_up();
+    let missing =
+        |line: &Value| line["message"].as_str().is_some_and(|m| m.contains("cert.pem cannot be read"));
+    gateway.line("that there is no certificate", missing).await;
+    Certificate::new().write(gateway.folder());
     let line = edit(&gateway, &tls, 4).await;
     assert_eq!(line["needs_restart"], "server.tls", "{line}");
     assert_eq!(gateway.get("/health").await.status, 200);
