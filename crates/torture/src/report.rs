@@ -170,6 +170,17 @@ impl Report {
         })
     }
 
+    /// The whole report as a file: a line for each scenario, so that two of them can be compared.
+    pub fn json_text(&self) -> String {
+        let Value::Object(mut members) = self.json() else { return String::new() };
+        let scenarios = members.shift_remove("scenarios");
+        let lines = scenarios.iter().filter_map(Value::as_array).flatten().map(|one| format!("    {one}"));
+        let lines: Vec<String> = lines.collect();
+        let rest = format!("{:#}", Value::Object(members));
+        let rest = rest.strip_suffix("\n}").unwrap_or(&rest);
+        format!("{rest},\n  \"scenarios\": [\n{}\n  ]\n}}\n", lines.join(",\n"))
+    }
+
     /// The whole report; its shape is described in `docs/torture.md`.
     pub fn json(&self) -> Value {
         let (passed, failed) = self.counts();
@@ -180,6 +191,8 @@ impl Report {
                 (column.name().to_owned(), json!({"passed": passed, "failed": failed, "not_seen": unseen}))
             })
             .collect();
+        let faults: Map<String, Value> =
+            self.scenarios.iter().map(|scored| (scored.fault.clone(), json!(scored.about))).collect();
         let scenarios: Vec<Value> = self.scenarios.iter().map(Scored::json).collect();
         let afterwards: Map<String, Value> =
             self.afterwards.iter().map(|(what, state)| ((*what).to_owned(), state.json())).collect();
@@ -190,6 +203,7 @@ impl Report {
             "passed": passed,
             "failed": failed,
             "columns": columns,
+            "faults": faults,
             "afterwards": afterwards,
             "scenarios": scenarios,
         })
@@ -198,13 +212,14 @@ impl Report {
 
 impl Scored {
     fn json(&self) -> Value {
+        // those that passed are the many
+        let others = self.checks.iter().filter(|check| check.state != State::Passed);
         let checks: Map<String, Value> =
-            self.checks.iter().map(|check| (check.column.name().to_owned(), check.state.json())).collect();
+            others.map(|check| (check.column.name().to_owned(), check.state.json())).collect();
         json!({
             "id": self.id,
             "fault": self.fault,
             "front": self.front,
-            "about": self.about,
             "came": self.came,
             "passed": self.passed(),
             "checks": checks,

@@ -152,5 +152,8 @@ mod tests {
         assert_eq!(json["scenarios"][1]["checks"]["status"]["expected"], "a refusal with 502");
         assert_eq!(json["afterwards"]["the gateway still answers"], "n/a");
         assert!(!report().passed());
+        let text = report().json_text();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), json);
+        assert!(text.lines().any(|line| line.starts_with("    {\"id\":\"chat/gzip\"")), "{text}");
     }
 }

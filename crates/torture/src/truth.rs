@@ -35,6 +35,8 @@ pub(crate) struct Expected {
     pub(crate) tolerated: Vec<Truth>,
     /// Whether the connection to the engine is spoilt, so that it must be closed and never used again.
     pub(crate) spoils: bool,
+    /// Whether the engine falls silent, so that only a time limit of the gateway's ends the call.
+    pub(crate) waits: bool,
     /// Whether the same request may go out again, if it is refused in the end.
     pub(crate) retries: bool,
     /// What stands in the answer about when to come back.
@@ -78,6 +80,7 @@ impl Expected {
             own,
             tolerated,
             spoils: spoils(row),
+            waits: row.manner == Manner::Once && falls_silent(row),
             retries: !matches!(row.manner, Manner::Again) && retries(row),
             comes_back: comes_back(row),
         }
@@ -93,6 +96,11 @@ fn code(row: &Row) -> u16 {
 /// Whether what happens lasts: a stall for so many milliseconds does not.
 fn lasts(row: &Row) -> bool {
     !row.injection.fault().name().starts_with("stall-") || code(row) == 0
+}
+
+fn falls_silent(row: &Row) -> bool {
+    let fault = row.injection.fault();
+    fault == Fault::NoResponse || fault.name().starts_with("stall-") && lasts(row)
 }
 
 fn own(row: &Row, front: Front) -> Vec<Truth> {
@@ -219,10 +227,8 @@ fn spoils(row: &Row) -> bool {
             | Fault::UntilClose
             | Fault::Endless
             | Fault::EndlessEvent
-            | Fault::NoResponse
     );
-    let stalled = name.starts_with("stall-") && lasts(row);
-    broken || framed || stalled
+    broken || framed || falls_silent(row)
 }
 
 fn retries(row: &Row) -> bool {

@@ -24,12 +24,12 @@ use crate::truth::Expected;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What was begun before the end may take so long to be over.
-const SETTLING: Duration = Duration::from_secs(15);
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it is.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Our own gateway may never hold more than this, whatever the engines send: 64 MiB compressed, ten in one event, events
+/// Our own gateway may never hold more than this, whatever the engines send: 8 MiB compressed, 10 in one event, events
 /// without end.
 const MEMORY: u64 = 256 << 20;
 
@@ -56,8 +56,8 @@ pub struct Names {
     pub faulty: String,
     /// Those of the healthy engine, if the gateway knows it.
     pub steady: Option<String>,
-    /// Those of the engine that goes wrong, with time limits so long that only a client's leaving ends a call.
-    pub patient: String,
+    /// Those of the engine that goes wrong, under short time limits: for silence that only such a limit ends.
+    pub hasty: String,
     /// Those of the engine that goes away.
     pub mortal: String,
 }
@@ -65,9 +65,9 @@ pub struct Names {
 impl Names {
     fn of(&self, scenario: &Scenario) -> &str {
         match scenario.row.manner {
-            Manner::LeaveEarly | Manner::LeaveLate | Manner::ResetLate => &self.patient,
             Manner::Gone => &self.mortal,
-            Manner::Once | Manner::FirstOnly | Manner::Reuse | Manner::Again => &self.faulty,
+            _ if Expected::of(scenario).waits => &self.hasty,
+            _ => &self.faulty,
         }
     }
 }

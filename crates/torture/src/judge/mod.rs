@@ -5,6 +5,8 @@ mod body;
 mod came;
 mod inside;
 mod outside;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 

@@ -89,7 +89,7 @@ pub(super) fn run(torture: &Torture) -> anyhow::Result<ExitCode> {
         writeln!(print::out(), "{}", print::table(&["SCENARIO", "WHAT HAPPENS"], rows))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let report = runtime.block_on(async {
         tokio::select! {
             report = play(torture, &plan) => report,
@@ -135,7 +135,7 @@ fn foreign(torture: &Torture, url: &str, engines: &Engines) -> anyhow::Result<Ga
     let names = Names {
         faulty: model.clone(),
         steady: torture.healthy_model.clone(),
-        patient: model.clone(),
+        hasty: model.clone(),
         mortal: model,
     };
     Ok(Gateway { name: url.to_owned(), door, names, inside: None })
@@ -153,8 +153,7 @@ fn tell(torture: &Torture, report: &Report) -> anyhow::Result<ExitCode> {
     };
     write!(print::out(), "{}", report.text(true, &again))?;
     if let Some(path) = &torture.json {
-        let text = format!("{:#}\n", report.json());
-        std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
+        std::fs::write(path, report.json_text()).with_context(|| format!("--json {}", path.display()))?;
     }
     if let Some(path) = &torture.html {
         std::fs::write(path, report.page()).with_context(|| format!("--html {}", path.display()))?;

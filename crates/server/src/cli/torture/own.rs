@@ -23,8 +23,9 @@ pub(super) struct Started {
     log: watch::Receiver<Log>,
 }
 
-/// What the child is told: short time limits for the engine that goes wrong, a breaker that one failure opens, so that
-/// what it thinks of each call shows, and short waits.
+/// What the child is told: the engine that goes wrong twice, once under time limits so long that a busy machine or a
+/// leaving client is never taken for silence, once under short ones; a breaker that one failure opens, so that what it
+/// thinks of each call shows; short waits.
 fn configuration(engines: &Engines) -> String {
     let provider = |name: &str, address: std::net::SocketAddr, seconds: u32| {
         format!(
@@ -42,8 +43,8 @@ fn configuration(engines: &Engines) -> String {
            circuit_breaker: {{failure_threshold: 1, timeout: 10m}}\n\
          providers:\n"
     );
-    text.push_str(&provider("faulty", engines.faulty(), 2));
-    text.push_str(&provider("patient", engines.faulty(), 60));
+    text.push_str(&provider("faulty", engines.faulty(), 60));
+    text.push_str(&provider("hasty", engines.faulty(), 2));
     text.push_str(&provider("steady", engines.steady(), 60));
     if let Some(mortal) = engines.mortal() {
         text.push_str(&provider("mortal", mortal, 60));
@@ -99,7 +100,7 @@ impl Started {
         let names = Names {
             faulty: named("faulty"),
             steady: Some(named("steady")),
-            patient: named("patient"),
+            hasty: named("hasty"),
             mortal: named("mortal"),
         };
         let secrets = [KEY.to_owned(), UPSTREAM_KEY.to_owned()].into();
