@@ -38,6 +38,8 @@ pub struct EventStream {
     terminal: bool,
     unfinished: bool,
     done: bool,
+    /// Something followed the last event that is not part of the reply.
+    past: bool,
 }
 
 impl EventStream {
@@ -56,6 +58,7 @@ impl EventStream {
             terminal: false,
             unfinished: false,
             done: false,
+            past: false,
         }
     }
 
@@ -79,10 +82,14 @@ impl EventStream {
         let mut run = Run { start: 0, marks: Marks::default() };
         let mut at = 0;
         let mut from = self.looked;
-        while !self.done {
+        while !self.over() {
             let Some(length) = sse::event_end(&whole[at..], from) else { break };
             from = 0;
             let end = at + length;
+            if self.follows_the_end(&whole[at..end]) {
+                self.past = true;
+                break;
+            }
             let seen = self.look(&whole[at..end]);
             let alone = seen.fault.is_some() || seen.done || (seen.only_usage && self.separate_usage);
             if alone {
@@ -96,7 +103,7 @@ impl EventStream {
         }
         run.flush(&whole, at, out);
         self.looked = 0;
-        if !self.done && at < whole.len() {
+        if !self.over() && at < whole.len() {
             self.hold(whole.slice(at..), out);
         }
     }
@@ -105,6 +112,10 @@ impl EventStream {
         if rest.len() <= HOLD {
             self.looked = rest.len();
             self.held = BytesMut::from(&rest[..]);
+            return;
+        }
+        if self.terminal {
+            self.past = true;
             return;
         }
         let mut tail = BytesMut::with_capacity(TAIL * 2);
@@ -151,6 +162,14 @@ impl EventStream {
         }
     }
 
+    /// Whether an event comes after the one that ends the reply. `[DONE]` may, and comments.
+    fn follows_the_end(&self, event: &[u8]) -> bool {
+        self.terminal && {
+            let seen = marks::look(self.dialect, event);
+            seen.events > 0 && !seen.done
+        }
+    }
+
     fn look(&mut self, event: &[u8]) -> Marks {
         let mut seen = marks::look(self.dialect, event);
         // the first event decides what the whole answer is, so that one is read to its end
@@ -189,7 +208,7 @@ impl EventStream {
 
     /// Whether nothing more is worth waiting for: what follows the last marker is not part of the reply.
     pub fn over(&self) -> bool {
-        self.done
+        self.done || self.past
     }
 
     /// What must be added after a complete reply: the `[DONE]` that the upstream left out. A reply that failed in its own
@@ -334,6 +353,37 @@ mod tests {
         let text = format!("{CHAT}data: [DONE]\n\ndata: {{\"late\":1}}\n\n");
         let (shown, hidden, _) = run(text.as_bytes(), &[], 1);
         assert_eq!(shown.len() + hidden[0].len(), CHAT.len());
+    }
+
+    #[test]
+    fn what_follows_the_last_event_of_a_response_is_not_part_of_it() {
+        let last = "event: response.completed\ndata: {\"response\":{}}\n\n";
+        let late = "event: response.output_text.delta\ndata: {\"delta\":\"late\"}\n\n";
+        let huge = format!(
+            "event: response.output_text.delta\ndata: {{\"delta\":\"{}\"}}\n\n",
+            "x".repeat(2 * HOLD)
+        );
+        for more in [last, late, &huge] {
+            let text = format!("{last}: comment\n\n{more}");
+            for size in [1_000, 1 << 20] {
+                let mut stream = EventStream::new(Dialect::Responses, 1, false);
+                let mut frames = Vec::new();
+                for piece in text.as_bytes().chunks(size) {
+                    stream.push(Bytes::copy_from_slice(piece), &mut frames);
+                }
+                let shown: usize = frames.iter().map(|frame| frame.raw.len()).sum();
+                assert_eq!(shown, last.len() + ": comment\n\n".len());
+                assert!(stream.over() && stream.missing_end().is_some());
+            }
+        }
+        let mut stream = EventStream::new(Dialect::Responses, 1, false);
+        let mut frames = Vec::new();
+        stream.push(Bytes::from(format!("{last}data: [DONE]\n\n{late}")), &mut frames);
+        assert!(stream.over() && stream.missing_end().is_none());
+        assert_eq!(
+            frames.iter().map(|frame| frame.raw.len()).sum::<usize>(),
+            last.len() + "data: [DONE]\n\n".len()
+        );
     }
 
     #[test]

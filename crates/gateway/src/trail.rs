@@ -84,6 +84,8 @@ pub struct Trail {
     events: u64,
     bytes: u64,
     usage: Option<Usage>,
+    /// Events that had passed when usage was reported last.
+    reported_at: u64,
     closed: bool,
 }
 
@@ -118,6 +120,7 @@ impl Trail {
             events: 0,
             bytes: 0,
             usage: None,
+            reported_at: 0,
             closed: false,
         }
     }
@@ -222,8 +225,8 @@ impl Trail {
 
     /// What was used: as reported, or an estimate where an upstream worked and did not say.
     pub(crate) fn used(&self, end: &End) -> Option<Usage> {
-        if self.usage.is_some() {
-            return self.usage;
+        if let Some(usage) = self.usage {
+            return Some(self.with_what_followed(usage, end));
         }
         let generates = matches!(self.operation, Some(Operation::Generate | Operation::Complete));
         let worked = self.progress.began.load(Ordering::Relaxed);
@@ -238,6 +241,19 @@ impl Trail {
             estimated: true,
             ..Usage::default()
         })
+    }
+
+    /// A stream that broke off may have said more after its last report: Messages tells what came in with its first event
+    /// and what went out with its last.
+    fn with_what_followed(&self, usage: Usage, end: &End) -> Usage {
+        let since = self.events - self.reported_at;
+        // events that arrived together with the first report cannot be told from it
+        let nothing_yet = usage.output == 0 && self.events > 1;
+        if !self.stream || matches!(end, End::Complete) || since == 0 && !nothing_yet {
+            return usage;
+        }
+        let output = if nothing_yet { self.events } else { usage.output + since };
+        Usage { output, estimated: true, ..usage }
     }
 
     fn count(&self, end: &End, usage: Option<Usage>) {
@@ -316,6 +332,7 @@ impl Tap for Trail {
         self.bytes += frame.raw.len() as u64;
         if frame.marks.usage.is_some() {
             self.usage = frame.marks.usage;
+            self.reported_at = self.events;
         }
     }
 

@@ -78,6 +78,7 @@ impl Outgoing {
                 }
                 Content::Whole(bytes) => {
                     let bytes = std::mem::take(bytes);
+                    self.ticket.sent(&bytes);
                     self.end();
                     return Poll::Ready(Some(bytes));
                 }
@@ -104,6 +105,7 @@ impl Outgoing {
                             return Poll::Pending;
                         }
                     }
+                    self.ticket.sent(&event.bytes);
                     return Poll::Ready(Some(event.bytes));
                 }
             }

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::connections::Connections;
 use crate::fault::Draws;
 use crate::metrics::{Metrics, State};
 use crate::pace::{Pace, Speed};
@@ -28,6 +29,7 @@ pub(crate) struct Engine {
     asleep: Mutex<Option<u8>>,
     paused: Mutex<bool>,
     aborted: watch::Sender<u64>,
+    pub(crate) connections: Arc<Connections>,
     /// How far the schedule of faults is.
     pub(crate) draws: Draws,
 }
@@ -51,6 +53,7 @@ impl Engine {
             asleep: Mutex::new(None),
             paused: Mutex::new(false),
             aborted: watch::Sender::new(0),
+            connections: Arc::default(),
             draws: Draws::new(&settings.faults),
             settings,
         }

@@ -148,7 +148,7 @@ impl Line {
         if !body.streamed() {
             whole = poll_fn(|cx| body.poll_next(cx)).await;
         }
-        let chunked = self.frame(&mut headers, whole.as_deref());
+        let chunked = self.frame(&mut headers, whole.as_deref(), body.streamed());
         let mut head = head(status, &headers);
         if chunked {
             head.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -169,7 +169,7 @@ impl Line {
     }
 
     /// Settles the headers that say where the body ends; whether it comes in chunks.
-    fn frame(&self, headers: &mut HeaderMap, whole: Option<&[u8]>) -> bool {
+    fn frame(&self, headers: &mut HeaderMap, whole: Option<&[u8]>, streamed: bool) -> bool {
         let length = whole.map_or(0, <[u8]>::len);
         let lengths = |headers: &mut HeaderMap, lengths: &[usize]| {
             headers.remove(CONTENT_LENGTH);
@@ -189,7 +189,7 @@ impl Line {
         match self.plan.framing {
             Framing::UntilClose | Framing::TwoLengths => false,
             Framing::LengthAndChunks | Framing::BadChunkSize(_) | Framing::Unterminated => true,
-            _ => whole.is_none(),
+            _ => streamed,
         }
     }
 

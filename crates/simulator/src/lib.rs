@@ -57,6 +57,7 @@
 
 mod blocks;
 mod compose;
+mod connections;
 mod conversation;
 mod deliver;
 mod engine;

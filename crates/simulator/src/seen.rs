@@ -36,6 +36,11 @@ pub struct Seen {
     pub ended: Option<Ending>,
     /// The fault that it met.
     pub fault: Option<Injection>,
+    /// The connection it came on, counted from 1 since the engine's start.
+    pub connection: u64,
+    /// The body that was handed to the connection, before any framing; at most [`crate::Settings::recorded`] bytes
+    /// of it.
+    pub sent: Vec<u8>,
 }
 
 /// How a request ended.

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::connections::Connection;
 use crate::deliver::{Outgoing, deliver};
 use crate::engine::Engine;
 use crate::exchange::{self, Exchange};
@@ -137,6 +138,11 @@ impl Running {
         let _ = self.engine.aborts().wait_for(|aborted| *aborted >= at_least).await;
     }
 
+    /// The numbers of the connections that are open, as [`Seen::connection`] counts them.
+    pub fn open_connections(&self) -> Vec<u64> {
+        self.engine.connections.numbers()
+    }
+
     /// Stops listening and closes every connection at once.
     pub async fn stop(mut self) {
         self.task.abort();
@@ -157,7 +163,8 @@ async fn accept(listener: TcpListener, engine: Arc<Engine>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, Arc::clone(&engine)));
+                    let connection = engine.connections.open();
+                    connections.spawn(serve(stream, connection, Arc::clone(&engine)));
                 }
                 // out of descriptors, most likely: what is open has to close first
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -175,9 +182,9 @@ struct Use {
 }
 
 /// Serves a connection: hyper does, until an answer must be sent that hyper would not send.
-async fn serve(stream: TcpStream, engine: Arc<Engine>) {
+async fn serve(stream: TcpStream, connection: Connection, engine: Arc<Engine>) {
     let mut socket = Socket::new(stream);
-    while let Some((taken, exchange)) = serve_honestly(socket, &engine).await {
+    while let Some((taken, exchange)) = serve_honestly(socket, connection.number, &engine).await {
         match exchange::run(taken, exchange).await {
             Some(kept) => socket = kept,
             None => return,
@@ -186,14 +193,14 @@ async fn serve(stream: TcpStream, engine: Arc<Engine>) {
 }
 
 /// Serves requests until the connection ends, or has to be taken from hyper for an exchange.
-async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket, Exchange)> {
+async fn serve_honestly(socket: Socket, connection: u64, engine: &Arc<Engine>) -> Option<(Socket, Exchange)> {
     let usage = Arc::new(Mutex::new(Use::default()));
     let (take, mut taken) = mpsc::channel(1);
     let service = service_fn(|request| {
         let (engine, usage, take) = (Arc::clone(engine), Arc::clone(&usage), take.clone());
         async move {
             usage.lock().busy += 1;
-            let exchange = answer(request, engine).await;
+            let exchange = answer(request, connection, engine).await;
             if exchange.plan.is_some() {
                 // the receiver lives as long as the connection
                 let _ = take.send(exchange).await;
@@ -203,7 +210,7 @@ async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket,
             Ok::<_, Infallible>(response.map(|body| Counted { body, usage }))
         }
     });
-    let mut connection = http1::Builder::new()
+    let mut served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(socket), service);
@@ -211,10 +218,10 @@ async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket,
     let mut look = close;
     loop {
         tokio::select! {
-            _ = &mut connection => return None,
+            _ = &mut served => return None,
             Some(exchange) = taken.recv() => {
                 // nothing of this answer was written, and the request was read whole
-                let parts = connection.into_parts();
+                let parts = served.into_parts();
                 let mut socket = parts.io.into_inner();
                 socket.put_back(parts.read_buf);
                 return Some((socket, exchange));
@@ -224,7 +231,7 @@ async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket,
                 look = match now.idle_since.filter(|_| now.busy == 0) {
                     Some(since) if since.elapsed() >= close => {
                         drop(now);
-                        std::pin::Pin::new(&mut connection).graceful_shutdown();
+                        std::pin::Pin::new(&mut served).graceful_shutdown();
                         close
                     }
                     Some(since) => close.saturating_sub(since.elapsed()),
@@ -236,7 +243,7 @@ async fn serve_honestly(socket: Socket, engine: &Arc<Engine>) -> Option<(Socket,
 }
 
 /// The answer to a request, with a plan for it where a fault needs one.
-async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> Exchange {
+async fn answer(request: Request<Incoming>, connection: u64, engine: Arc<Engine>) -> Exchange {
     let at = Instant::now();
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -257,6 +264,8 @@ async fn answer(request: Request<Incoming>, engine: Arc<Engine>) -> Exchange {
         status: None,
         ended: None,
         fault: chosen.as_ref().ok().and_then(Option::as_ref).map(|chosen| chosen.injection.clone()),
+        connection,
+        sent: Vec::new(),
     };
     let entry = engine.ring.lock().push(seen);
     let mut ticket = Ticket::new(Arc::clone(&engine), entry);

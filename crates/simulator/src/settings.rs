@@ -106,6 +106,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// How many requests [`crate::Running::seen`] remembers.
     pub remembered: usize,
+    /// How many bytes of each answer's body are remembered with its request.
+    pub recorded: usize,
     /// How many sequences run at once; what comes beyond waits. vLLM's is 256, or 1024 on a large card.
     pub max_num_seqs: usize,
     /// How many sequences may wait and run together before the next one is answered with 503; `None` for no
@@ -146,6 +148,7 @@ impl Default for Settings {
             idle_close: Duration::from_secs(5),
             body_limit: 128 << 20,
             remembered: 1_000,
+            recorded: 0,
             max_num_seqs: 1_024,
             max_num_queued_reqs: None,
             kv_cache_blocks: 65_536,

@@ -114,6 +114,16 @@ impl Ticket {
         self.engine.metrics.lock().answered(self.route, entry.method.as_str(), status);
     }
 
+    /// A piece of the body goes out.
+    pub(crate) fn sent(&self, bytes: &[u8]) {
+        let limit = self.engine.settings.recorded;
+        if limit > 0 {
+            let sent = &mut self.entry.lock().sent;
+            let room = limit.saturating_sub(sent.len());
+            sent.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
     /// The answer is out.
     pub(crate) fn complete(&mut self) {
         self.close(Ending::Completed);

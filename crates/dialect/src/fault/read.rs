@@ -98,7 +98,7 @@ pub fn status_named_in(code: Option<&str>, kind: Option<&str>) -> u16 {
             "PermissionDeniedError" | "permission_error" => return 403,
             "NotFoundError" | "not_found_error" | "model_not_found" => return 404,
             "RateLimitError" | "rate_limit_error" | "rate_limit_exceeded" => return 429,
-            "InternalServerError" | "internal_server_error" | "server_error" => return 500,
+            "InternalServerError" | "internal_server_error" | "server_error" | "api_error" => return 500,
             "ServiceUnavailable" | "ServiceUnavailableError" | "overloaded_error" => return 503,
             _ => {}
         }

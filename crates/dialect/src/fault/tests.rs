@@ -29,6 +29,7 @@ fn an_error_inside_a_success_gets_the_status_it_names() {
         r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#,
         Some((503, "busy")),
     );
+    check_reply(r#"{"type":"error","error":{"type":"api_error","message":"oops"}}"#, Some((500, "oops")));
 }
 
 #[test]

@@ -82,7 +82,11 @@ impl Speech {
                 out.push_back(frame.raw);
             }
         }
-        self.stream.over().then(|| self.over())
+        if !self.stream.over() {
+            return None;
+        }
+        out.extend(self.stream.missing_end());
+        Some(self.over())
     }
 
     /// The upstream's bytes stopped: at their end, or because of `cut`.

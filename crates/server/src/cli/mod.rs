@@ -15,6 +15,7 @@ mod reference;
 mod serve;
 mod settings;
 mod simulate;
+mod torture;
 mod version;
 
 use std::ffi::OsString;
@@ -77,6 +78,8 @@ enum Command {
     Demo(demo::Demo),
     /// Run the simulated vLLM alone, to build and test against.
     Simulate(simulate::Simulate),
+    /// Play every known fault against this gateway, or any other, and print a scorecard of what it told the truth about.
+    Torture(torture::Torture),
     /// Check the configuration: every error and warning at once. Asks nobody.
     Check(check::Check),
     /// Show settings: their values, or what may be written.
@@ -151,6 +154,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(flags) => return serve::run(&flags),
         Command::Demo(demo) => demo::run(&demo),
         Command::Simulate(simulate) => simulate::run(&simulate),
+        Command::Torture(torture) => torture::run(&torture),
         Command::Check(check) => check::run(&check),
         Command::Config(command) => settings::run(&command),
         Command::Doctor(doctor) => doctor::run(&doctor),

@@ -7,3 +7,4 @@ mod demo;
 mod doctor;
 mod pages;
 mod serving;
+mod torture;

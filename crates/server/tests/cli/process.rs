@@ -15,6 +15,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Ferrovia {
     command: Command,
     folder: TempDir,
+    limit: Duration,
 }
 
 /// What a command that has ended left behind.
@@ -30,7 +31,7 @@ pub(crate) fn ferrovia(arguments: &[&str]) -> Ferrovia {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ferrovia"));
     command.args(arguments).env_clear().current_dir(folder.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Ferrovia { command, folder }
+    Ferrovia { command, folder, limit: LIMIT }
 }
 
 impl Ferrovia {
@@ -46,17 +47,24 @@ impl Ferrovia {
         self
     }
 
+    /// Lets it take longer.
+    pub(crate) fn within(mut self, limit: Duration) -> Ferrovia {
+        self.limit = limit;
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Done {
         let mut child = self.command.spawn().expect("the binary can be started");
         let out = read(child.stdout.take().expect("standard output is piped"));
         let err = read(child.stderr.take().expect("standard error is piped"));
-        let deadline = Instant::now() + LIMIT;
+        let limit = self.limit;
+        let deadline = Instant::now() + limit;
         let mut take = |texts: Receiver<String>| {
             let left = deadline.saturating_duration_since(Instant::now());
             texts.recv_timeout(left).unwrap_or_else(|_| {
                 let _ = child.kill();
-                panic!("the command did not end within {LIMIT:?}: {:?}", self.command)
+                panic!("the command did not end within {limit:?}: {:?}", self.command)
             })
         };
         let (out, err) = (take(out), take(err));

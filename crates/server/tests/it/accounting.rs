@@ -109,3 +109,24 @@ async fn what_cost_nothing_is_counted_as_nothing() {
         assert_eq!(line["level"], level, "{line}");
     }
 }
+
+#[tokio::test]
+async fn what_a_broken_message_had_said_is_estimated_although_its_beginning_was_reported() {
+    let upstream = vllm::engine().await;
+    let gateway = TestGateway::setup().vllm("vllm", &upstream).no_retries().start().await;
+    let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":11,\"output_tokens\":0}}}\n\n";
+    let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"tide\"}}\n\n";
+    let last = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":3}}\n\n";
+    let ask = r#"{"model":"tiny","max_tokens":9,"messages":[],"stream":true}"#;
+    for (text, output, estimated) in
+        [(format!("{start}{delta}{delta}"), 3, true), (format!("{start}{delta}{delta}{last}"), 3, false)]
+    {
+        upstream.on("POST", "/v1/messages").now(Reply::sse().raw(text));
+        let response = gateway.post("/v1/messages", ask).await;
+        assert!(response.text().ends_with("}\n\n") && response.text().contains("event: error"), "{response}");
+        let line = gateway.line_of(&response).await;
+        let told = (&line["input_tokens"], &line["output_tokens"], &line["estimated"]);
+        assert_eq!(told, (&json!(11), &json!(output), &json!(estimated)), "{line}");
+        assert_eq!(line["outcome"], "failed");
+    }
+}

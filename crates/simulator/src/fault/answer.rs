@@ -11,7 +11,7 @@ use crate::reply::{Content, EVENTS, Event, Events, Reply};
 
 /// The answer in the place of the engine's own, for the faults that need none of it.
 pub(crate) fn instead(chosen: &Chosen, wording: Wording<'_>) -> Option<Reply> {
-    error::instead(&chosen.injection, chosen.asked.dialect, wording)
+    error::instead(&chosen.injection, &chosen.asked, wording)
 }
 
 /// The engine's answer with the fault in it.

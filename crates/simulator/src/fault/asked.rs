@@ -1,6 +1,7 @@
 //! What a request asks, as far as faults care.
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::Value;
 
@@ -38,6 +39,8 @@ pub(crate) struct Asked {
     pub(crate) dialect: Dialect,
     pub(crate) model: Option<String>,
     pub(crate) stream: bool,
+    /// The key that came with it.
+    pub(crate) key: Option<String>,
     body: Value,
     edited: bool,
 }
@@ -54,7 +57,9 @@ impl Asked {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
         let stream = body.get("stream") == Some(&Value::Bool(true));
-        Asked { path, dialect, model, stream, body, edited: false }
+        let key = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key = key.map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
+        Asked { path, dialect, model, stream, key, body, edited: false }
     }
 
     /// Puts another model into the request; an empty name takes the model out.

@@ -8,7 +8,7 @@ use http::header::{HeaderName, RETRY_AFTER};
 use serde_json::{Value, json};
 
 use super::sse::{self, DONE};
-use super::{Dialect, Fault, Injection, Wording};
+use super::{Asked, Dialect, Fault, Injection, Wording};
 use crate::reply::{Content, EVENTS, Event, Events, Reply};
 
 const MESSAGE: &str = "The simulated engine was told to fail.";
@@ -18,7 +18,8 @@ const PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<bo
     <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
 /// The answer in the place of the engine's own, for the faults that need none of it.
-pub(super) fn instead(injection: &Injection, dialect: Dialect, wording: Wording<'_>) -> Option<Reply> {
+pub(super) fn instead(injection: &Injection, asked: &Asked, wording: Wording<'_>) -> Option<Reply> {
+    let dialect = asked.dialect;
     let number = injection.number("code");
     let code =
         u16::try_from(number).ok().and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or_default();
@@ -30,6 +31,10 @@ pub(super) fn instead(injection: &Injection, dialect: Dialect, wording: Wording<
     let error = |error: Value| object(json!({"error": error}));
     Some(match injection.fault() {
         Fault::Status | Fault::RetryAfterAbsent => refused(),
+        Fault::ErrorTellsKey => {
+            let key = asked.key.as_deref().unwrap_or("none");
+            wording(code, &format!("{MESSAGE} The key was {key}."))
+        }
         Fault::RetryAfterSeconds => after(&seconds.as_secs().to_string()),
         Fault::RetryAfterDate => after(&date(SystemTime::now().checked_add(seconds))),
         Fault::RetryAfterPast => after(&date(SystemTime::now().checked_sub(seconds))),
@@ -85,7 +90,8 @@ pub(super) fn in_stream(injection: &Injection, dialect: Dialect) -> Bytes {
         }
         _ => match dialect {
             Dialect::Messages => {
-                let error = json!({"type": "error", "error": {"type": "api_error", "message": MESSAGE}});
+                let error =
+                    json!({"type": "error", "error": {"type": anthropic_kind(code), "message": MESSAGE}});
                 Bytes::from(format!("event: error\ndata: {error}\n\n"))
             }
             Dialect::Responses => {
@@ -137,6 +143,19 @@ pub(super) fn fail(response: &mut Value) {
 /// The flat error of older versions of vLLM, and of SGLang.
 fn flat(code: u64) -> Value {
     json!({"object": "error", "message": MESSAGE, "type": kind(code), "param": null, "code": code})
+}
+
+/// Anthropic's name for a status (docs.anthropic.com, "Errors").
+fn anthropic_kind(code: u64) -> &'static str {
+    match code {
+        400 | 422 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        _ => "api_error",
+    }
 }
 
 /// vLLM's name for a status.

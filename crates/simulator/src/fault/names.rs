@@ -72,6 +72,7 @@ faults! {
     "responses-failed" ResponsesFailed [] "A response object, or the last event of its stream, that says it failed.";
     "json-for-stream" JsonForStream [] "A whole JSON answer to a request for a stream.";
     "stream-for-json" StreamForJson [] "A stream to a request for a whole answer.";
+    "error-tells-key" ErrorTellsKey [code = 401] "An error whose message repeats the key that came with the request.";
     "html" Html [code = 200] "The HTML page of some proxy, under that status.";
     "empty" Empty [code = 200] "No body at all, under that status.";
     "empty-stream" EmptyStream [] "A stream without a single event.";
@@ -244,6 +245,11 @@ impl Injection {
     /// Which fault.
     pub fn fault(&self) -> Fault {
         self.fault
+    }
+
+    /// The numbers that were given with it, in their order.
+    pub fn given(&self) -> &[u64] {
+        &self.given
     }
 
     /// One of its numbers, given or not; 0 for one that it does not take.

@@ -198,3 +198,24 @@ async fn a_stopped_engine_is_gone() {
     engine.stop().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn what_was_sent_and_on_which_connection_is_remembered() {
+    let engine = engine_with(|settings| settings.recorded = 20).await;
+    let request = r#"{"model":"sim","messages":[{"role":"user","content":"Hello"}]}"#;
+    let mut first = begin(&engine, "POST", "/v1/chat/completions", &[], request).await;
+    let answer = read(&mut first).await;
+    let mut second = begin(&engine, "GET", "/v1/models", &[], "").await;
+    read(&mut second).await;
+    let seen = engine.seen();
+    assert_eq!(seen[0].sent, answer.body.as_bytes()[..20]);
+    assert_eq!((seen[0].connection, seen[1].connection), (1, 2));
+    assert_eq!(engine.open_connections(), [1, 2]);
+    drop(first);
+    let closed = async {
+        while engine.open_connections() != [2] {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(crate::client::LIMIT, closed).await.unwrap();
+}

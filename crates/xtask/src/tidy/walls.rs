@@ -11,9 +11,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("gateway", &["dialect", "domain", "provider", "upstream"]),
     ("provider", &["dialect", "domain"]),
-    ("server", &["config", "dialect", "domain", "gateway", "provider", "simulator", "upstream"]),
+    ("server", &["config", "dialect", "domain", "gateway", "provider", "simulator", "torture", "upstream"]),
     ("simulator", &[]),
     ("testkit", &[]),
+    ("torture", &["simulator"]),
     ("upstream", &[]),
     ("xtask", &["config", "dialect", "domain", "provider"]),
 ];
@@ -23,8 +24,12 @@ const PURE: [&str; 3] = ["dialect", "domain", "provider"];
 
 /// What others have written that only some crates may use, by the beginning of its name.
 const RESERVED: &[(&str, &[&str], &str)] = &[
-    ("tokio", &["bench", "gateway", "server", "simulator", "testkit", "upstream"], "runs and waits"),
-    ("hyper", &["server", "simulator", "testkit", "upstream"], "speaks HTTP over sockets"),
+    (
+        "tokio",
+        &["bench", "gateway", "server", "simulator", "testkit", "torture", "upstream"],
+        "runs and waits",
+    ),
+    ("hyper", &["server", "simulator", "testkit", "torture", "upstream"], "speaks HTTP over sockets"),
     ("socket2", &["server", "simulator", "testkit", "upstream"], "opens sockets"),
     ("rustls", &["server", "upstream"], "is the one TLS stack"),
     ("clap", &["server"], "is the command line"),

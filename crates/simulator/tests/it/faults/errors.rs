@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ALL_ROUTES, CHAT, ask, body, chat};
-use crate::client::engine;
+use crate::client::{begin, engine, read};
 
 #[tokio::test]
 async fn a_status_comes_with_each_form_of_retry_after() {
@@ -180,4 +180,14 @@ async fn a_page_or_nothing_may_come_instead() {
         assert_eq!(none.header("content-type"), Some("text/event-stream; charset=utf-8"));
         assert_eq!((none.body.as_str(), none.chunks), ("", 0));
     }
+}
+
+#[tokio::test]
+async fn an_error_may_repeat_the_key() {
+    let engine = engine().await;
+    let headers = [("authorization", "Bearer sk-told"), ("x-simulate-fault", "error-tells-key:403")];
+    let mut stream = begin(&engine, "POST", CHAT, &headers, &body(CHAT, false).to_string()).await;
+    let answer = read(&mut stream).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.json()["error"]["message"].as_str().unwrap().ends_with("The key was sk-told."));
 }

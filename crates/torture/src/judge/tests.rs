@@ -1,0 +1,180 @@
+//! A call about which everything is true, and one untruth at a time: each is red in its own column.
+
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::json;
+use simulator::{Ending as Ended, Seen};
+
+use super::*;
+use crate::client::Ending;
+use crate::plan::{Choice, Plan};
+use crate::report::State;
+
+const FIRST: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+const SECOND: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"A\"}}]}\n\n";
+const THIRD: &str = "data: {\"choices\":[{\"delta\":{\"content\":\" train\"}}]}\n\n";
+const ERROR: &str = "data: {\"error\":{\"type\":\"provider_error\",\"message\":\"cut\",\"param\":null,\"code\":\"stream_incomplete\"}}\n\n";
+const SECRET: &str = "sk-a-secret-key";
+
+/// What is known of `chat.stream/close-mid-event`.
+struct Story {
+    scenario: Scenario,
+    calls: Vec<Heard>,
+    probes: Vec<Heard>,
+    seen: Vec<Seen>,
+    connections: Connections,
+    line: Value,
+    lines: usize,
+    figures: String,
+}
+
+fn heard(id: &str, kind: &'static str, body: String) -> Heard {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static(kind));
+    headers
+        .extend(HeaderValue::try_from(id).ok().map(|id| (http::HeaderName::from_static("x-request-id"), id)));
+    let (status, ending, ended) = (Some(200), Ending::Clean, Instant::now());
+    Heard { id: id.to_owned(), status, headers, body: body.into_bytes(), ending, ended }
+}
+
+fn true_story() -> Story {
+    let choice =
+        Choice { only: vec!["chat.stream/close-mid-event".to_owned()], own: true, ..Choice::default() };
+    let scenario = Plan::draw(&choice).scenarios.remove(0);
+    let model = &scenario.model;
+    let now = Instant::now();
+    let seen = Seen {
+        method: Method::POST,
+        target: "/v1/chat/completions".to_owned(),
+        headers: HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        body_length: 0,
+        at: now,
+        status: Some(200),
+        ended: Some(Ended::Cut { at: now }),
+        fault: None,
+        connection: 7,
+        sent: [FIRST, SECOND, THIRD].concat().into_bytes(),
+    };
+    let whole = json!({"choices": [{"message": {"content": "well"}, "finish_reason": "stop"}]});
+    let labels = format!("provider_name=\"faulty\",model=\"{model}\"");
+    Story {
+        calls: vec![heard("r-1", "text/event-stream", [FIRST, SECOND, ERROR].concat())],
+        probes: vec![heard("p-1", "application/json", whole.to_string())],
+        seen: vec![seen],
+        connections: Connections::default(),
+        line: json!({
+            "message": "call", "request_id": "r-1", "level": "WARN", "outcome": "failed", "status": 200, "stream": true,
+            "provider": "faulty", "model": model, "attempts": 1, "error": "cut", "estimated": true,
+            "input_tokens": 9, "output_tokens": 2,
+        }),
+        lines: 1,
+        figures: format!(
+            "gomodel_requests_total{{{labels},status_type=\"error\"}} 1\n\
+             ferrovia_tokens_total{{{labels},kind=\"input\"}} 9\nferrovia_tokens_total{{{labels},kind=\"output\"}} 2\n\
+             ferrovia_breaker_open{{deployment=\"faulty/{model}\"}} 1\n"
+        ),
+        scenario,
+    }
+}
+
+/// Where a story is red.
+fn red(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
+    let mut story = true_story();
+    change(&mut story);
+    let calls = [("r-1".to_owned(), vec![story.line.clone(); story.lines])].into();
+    let view = View { calls, figures: Figures::read(&story.figures), idle: 0, open: 0 };
+    let scored = judge(&Evidence {
+        expected: Expected::of(&story.scenario),
+        scenario: &story.scenario,
+        own: true,
+        calls: &story.calls,
+        probes: &story.probes,
+        probe_text: "well",
+        seen: &story.seen,
+        connections: &story.connections,
+        secrets: &[SECRET.to_owned()],
+        inside: Some(&view),
+        provider: "faulty",
+    });
+    let failed = scored.checks.iter().filter(|check| matches!(check.state, State::Failed { .. }));
+    failed.map(|check| check.column.name()).collect()
+}
+
+fn say(story: &mut Story, parts: &[&str]) {
+    story.calls[0].body = parts.concat().into_bytes();
+}
+
+#[test]
+fn what_is_true_is_green() {
+    assert_eq!(red(|_| {}), [""; 0]);
+}
+
+#[test]
+fn an_untrue_ending_is_red() {
+    let done = "data: [DONE]\n\n";
+    let finish = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    // what comes of a lie is judged by the lie: the log calls it a failure, and nobody says who failed
+    let status = |parts: &[&str]| red(|story| say(story, parts)).contains(&"status");
+    assert!(
+        status(&[FIRST, SECOND]) && status(&[FIRST, SECOND, done]) && status(&[FIRST, SECOND, finish, done])
+    );
+    assert!(red(|story| story.calls[0].ending = Ending::Cut("x".into())).contains(&"status"));
+    assert_eq!(red(|story| say(story, &[FIRST, SECOND, ERROR, done])), ["body"]);
+    assert_eq!(red(|story| say(story, &[FIRST, SECOND, finish, ERROR])), ["body"]);
+    assert_eq!(red(|story| say(story, &[FIRST, SECOND, ERROR, ERROR])), ["body"]);
+}
+
+#[test]
+fn what_is_lost_or_changed_on_the_way_is_red() {
+    assert_eq!(red(|story| say(story, &[FIRST, ERROR])), ["body"]);
+    assert_eq!(red(|story| say(story, &[FIRST, &SECOND.replace('A', "B"), ERROR])), ["body"]);
+    assert_eq!(red(|story| say(story, &[FIRST, SECOND, &ERROR.replace("stream_incomplete", "x")])), ["body"]);
+}
+
+#[test]
+fn the_rest_is_red_in_its_own_column() {
+    let kind = HeaderValue::from_static("text/plain");
+    assert_eq!(red(|story| drop(story.calls[0].headers.insert("content-type", kind))), ["headers"]);
+    assert_eq!(red(|story| drop(story.calls[0].headers.remove("x-request-id"))), ["headers"]);
+    assert_eq!(red(|story| story.seen[0].ended = None), ["connection"]);
+    assert_eq!(red(|story| story.connections.open.extend([7])), ["connection"]);
+    let later = Instant::now() + std::time::Duration::from_secs(9);
+    assert_eq!(red(|story| story.connections.last.extend([(7, later)])), ["connection"]);
+    assert_eq!(red(|story| story.probes[0].status = Some(503)), ["neighbour"]);
+    assert_eq!(red(|story| story.probes[0].body = b"{}".to_vec()), ["neighbour"]);
+    let told = HeaderValue::from_static(SECRET);
+    assert_eq!(red(|story| drop(story.calls[0].headers.insert("x-hint", told))), ["secrets"]);
+    // the log knows of one attempt
+    assert_eq!(red(|story| story.seen.push(story.seen[0].clone())), ["retries", "log"]);
+}
+
+#[test]
+fn an_untrue_log_or_figure_is_red() {
+    for (member, value) in [
+        ("outcome", json!("refused")),
+        ("status", json!(502)),
+        ("stream", json!(false)),
+        ("provider", json!("steady")),
+        ("model", json!("x")),
+        ("level", json!("INFO")),
+        ("error", json!(null)),
+        ("estimated", json!(false)),
+    ] {
+        assert_eq!(red(|story| story.line[member] = value), ["log"], "{member}");
+    }
+    // what the figures are held against is the log
+    assert_eq!(red(|story| story.line["outcome"] = json!("complete")), ["log", "accounting"]);
+    // without its one line there is nothing that the figures could be held against
+    assert_eq!(red(|story| story.lines = 0), ["log", "accounting"]);
+    assert_eq!(red(|story| story.lines = 2), ["log", "accounting"]);
+    let figure = |from: &'static str, to: &'static str| {
+        red(move |story| story.figures = story.figures.replace(from, to))
+    };
+    assert_eq!(figure("status_type=\"error\"} 1", "status_type=\"error\"} 2"), ["accounting"]);
+    assert_eq!(figure("status_type=\"error\"", "status_type=\"success\""), ["accounting"]);
+    assert_eq!(figure("kind=\"output\"} 2", "kind=\"output\"} 3"), ["accounting"]);
+    assert_eq!(figure("kind=\"input\"} 9", "kind=\"input\"} 0"), ["accounting"]);
+    assert_eq!(figure("close-mid-event\"} 1\n", "close-mid-event\"} 0\n"), ["breaker"]);
+}
