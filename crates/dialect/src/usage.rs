@@ -33,10 +33,12 @@ struct Details {
 /// Reads a usage object as it was written. `None` if it is not an object of token counts, or says nothing.
 pub fn read(json: &[u8]) -> Option<Usage> {
     let wire: Wire = serde_json::from_slice(json).ok()?;
-    let outside = wire.cache_read_input_tokens.unwrap_or(0) + wire.cache_creation_input_tokens.unwrap_or(0);
+    // an upstream may say any number
+    let (read, written) = (wire.cache_read_input_tokens, wire.cache_creation_input_tokens);
+    let outside = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
     let output = wire.output_tokens.or(wire.completion_tokens);
     let input = match wire.input_tokens.or(wire.prompt_tokens) {
-        Some(input) => Some(input + outside),
+        Some(input) => Some(input.saturating_add(outside)),
         None => wire.total_tokens.map(|total| total.saturating_sub(output.unwrap_or(0))),
     };
     if input.is_none() && output.is_none() {
@@ -98,6 +100,10 @@ mod tests {
             Some((13, 2, 7, 0)),
         );
         check(r#"{"total_tokens":9}"#, Some((9, 0, 0, 0)));
+        check(
+            r#"{"input_tokens":18446744073709551615,"cache_read_input_tokens":18446744073709551615}"#,
+            Some((u64::MAX, 0, u64::MAX, 0)),
+        );
         check("{}", None);
         check("null", None);
         check(r#"{"prompt_tokens":"many"}"#, None);
