@@ -32,6 +32,10 @@ struct Details {
 
 /// Reads a usage object as it was written. `None` if it is not an object of token counts, or says nothing.
 pub fn read(json: &[u8]) -> Option<Usage> {
+    // serde would take a list for a struct
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     let wire: Wire = serde_json::from_slice(json).ok()?;
     // an upstream may say any number
     let (read, written) = (wire.cache_read_input_tokens, wire.cache_creation_input_tokens);
@@ -106,6 +110,7 @@ mod tests {
         );
         check("{}", None);
         check("null", None);
+        check("[1,2]", None);
         check(r#"{"prompt_tokens":"many"}"#, None);
     }
 }

@@ -64,8 +64,12 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     let normal = control::normalise(&format!("/{path}")).ok_or_else(|| {
         Fault::invalid("the passthrough path must not climb (`..`) or hide characters behind encodings")
     })?;
-    let hit =
-        |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
+    // an operator may have written the path with the `/v1` that the client wrote, or without
+    let mut spellings = vec![normal.to_lowercase()];
+    spellings.extend(written_v1.map(|_| format!("/v1{}", spellings[0])));
+    let hit = |globs: &[String]| {
+        globs.iter().any(|glob| spellings.iter().any(|path| matches(&glob.to_lowercase(), path)))
+    };
     let closed = control::is_control(instance.spec, &normal) || hit(&settings.control_deny);
     let opened = caller.method == AuthMethod::MasterKey && hit(&settings.control_allow);
     if closed && !opened {

@@ -31,5 +31,6 @@ mod shapes;
 mod shutdown;
 mod silence;
 mod slow_clients;
+mod smuggling;
 mod streams;
 mod unsupported;
