@@ -50,6 +50,14 @@ it-real: engines
 bench *arguments:
     cargo xtask bench {{ arguments }}
 
+# Instructions and allocations of a call and of an event, against the committed figures
+gate *arguments:
+    cargo xtask gate {{ arguments }}
+
+# Lets the fuzz targets search: `just fuzz --seconds 300 peek stream` (cargo install cargo-fuzz)
+fuzz *arguments:
+    cargo xtask fuzz {{ arguments }}
+
 # What Ferrovia adds to a call, measured on the simulated engine
 latency *arguments:
     cargo build --profile dist

@@ -1,4 +1,4 @@
-//! The program's modes: `mock`, `load`, `measure`.
+//! The program's modes: `mock`, `load`, `measure`, `gate`.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Arguments;
+use crate::gate;
 use crate::load::{Crew, Outcome, Plan};
 use crate::measure::{self, Request, USAGE};
 use crate::mock;
@@ -33,7 +34,8 @@ pub fn run(words: &[String]) -> ExitCode {
         (Ok(runtime), "mock") => runtime.block_on(mock(rest)),
         (Ok(runtime), "load") => runtime.block_on(load(rest)),
         (Ok(runtime), "measure") => runtime.block_on(until_interrupted(rest)),
-        (Ok(_), other) => Err(anyhow::anyhow!("`{other}` is not mock, load or measure\n\n{USAGE}")),
+        (Ok(runtime), "gate") => runtime.block_on(gate::run(rest, |text| say(&mut std::io::stdout(), text))),
+        (Ok(_), other) => Err(anyhow::anyhow!("`{other}` is not mock, load, measure or gate\n\n{USAGE}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod command;
 pub mod dialect;
+pub mod gate;
 pub mod goals;
 pub mod load;
 pub mod measure;

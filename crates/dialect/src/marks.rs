@@ -145,8 +145,10 @@ struct Choice {
 fn chunk(event: &[u8], marks: &mut Marks) {
     let usage = has_value(&USAGE, 7, event);
     let finish = has_value(&FINISH, 15, event);
-    // both `"error": {…}` and `"object": "error"`
-    let error = ERROR.find(event).is_some() || event.starts_with(b"event: error");
+    // both `"error": {…}` and `"object": "error"`; the blank behind a field's colon may be missing
+    let named =
+        event.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii_start().starts_with(b"error"));
+    let error = named || ERROR.find(event).is_some();
     if !(usage || finish || error) {
         return;
     }
@@ -243,7 +245,8 @@ fn responses(event: &[u8], marks: &mut Marks) {
             }
         }
         // a failure of the engine before it could speak Responses: vLLM sends it without a name
-        b"error" | b"" if ERROR.find(event).is_some() => {
+        b"" if ERROR.find(event).is_none() => {}
+        b"error" | b"" => {
             let event = sse::read(event);
             marks.fault = event.data.as_deref().and_then(|data| fault::in_event(event.name, data));
         }
@@ -286,6 +289,7 @@ fn messages(event: &[u8], marks: &mut Marks) {
             let raw = parsed.usage.or(parsed.message.and_then(|m| m.usage));
             marks.usage = raw.and_then(|raw| usage::read(raw.get().as_bytes()));
         }
+        b"error" => marks.fault = fault::in_event(event.name, data),
         _ if ERROR.find(data).is_some() => marks.fault = fault::in_event(event.name, data),
         _ => {}
     }

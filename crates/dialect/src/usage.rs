@@ -34,11 +34,17 @@ struct Details {
 
 /// Reads a usage object as it was written. `None` if it is not an object of counts, or says nothing.
 pub fn read(json: &[u8]) -> Option<Usage> {
+    // serde would take a list for a struct
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     let wire: Wire = serde_json::from_slice(json).ok()?;
-    let outside = wire.cache_read_input_tokens.unwrap_or(0) + wire.cache_creation_input_tokens.unwrap_or(0);
+    // an upstream may say any number
+    let (read, written) = (wire.cache_read_input_tokens, wire.cache_creation_input_tokens);
+    let outside = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
     let output = wire.output_tokens.or(wire.completion_tokens);
     let input = match wire.input_tokens.or(wire.prompt_tokens) {
-        Some(input) => Some(input + outside),
+        Some(input) => Some(input.saturating_add(outside)),
         None => wire.total_tokens.map(|total| total.saturating_sub(output.unwrap_or(0))),
     };
     let audio_seconds = wire.seconds.map(whole_seconds);
@@ -116,8 +122,13 @@ mod tests {
         assert_eq!(heard(r#"{"type":"duration","seconds":3.2}"#), Some(4));
         assert_eq!(heard(r#"{"type":"duration","seconds":-1}"#), Some(0));
         check(r#"{"total_tokens":9}"#, Some((9, 0, 0, 0)));
+        check(
+            r#"{"input_tokens":18446744073709551615,"cache_read_input_tokens":18446744073709551615}"#,
+            Some((u64::MAX, 0, u64::MAX, 0)),
+        );
         check("{}", None);
         check("null", None);
+        check("[1,2]", None);
         check(r#"{"prompt_tokens":"many"}"#, None);
     }
 }

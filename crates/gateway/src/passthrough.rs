@@ -64,13 +64,16 @@ pub fn find(gateway: &Gateway, caller: &Caller, provider: &str, rest: &str) -> R
     let normal = control::normalise(&format!("/{path}")).ok_or_else(|| {
         Fault::invalid("the passthrough path must not climb (`..`) or hide characters behind encodings")
     })?;
-    let hit =
-        |globs: &[String]| globs.iter().any(|glob| matches(&glob.to_lowercase(), &normal.to_lowercase()));
+    // an operator may have written the path with the `/v1` that the client wrote, or without
+    let mut spellings = vec![normal.to_lowercase()];
+    spellings.extend(written_v1.map(|_| format!("/v1{}", spellings[0])));
+    let hit = |globs: &[String]| {
+        globs.iter().any(|glob| spellings.iter().any(|path| matches(&glob.to_lowercase(), path)))
+    };
     // what an engine proved to be counts as well as what it was configured as
     let engine = instance.state().abilities.engine.and_then(provider::find);
-    let controls = [Some(instance.spec), engine].into_iter().flatten();
-    let closed =
-        controls.into_iter().any(|spec| control::is_control(spec, &normal)) || hit(&settings.control_deny);
+    let mut controls = [Some(instance.spec), engine].into_iter().flatten();
+    let closed = controls.any(|spec| control::is_control(spec, &normal)) || hit(&settings.control_deny);
     let opened = caller.method == AuthMethod::MasterKey && hit(&settings.control_allow);
     if closed && !opened {
         let message = format!(

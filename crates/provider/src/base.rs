@@ -27,6 +27,9 @@ impl Base {
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
             return Err(InvalidBase("it must begin with http:// or https://"));
         }
+        if rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidBase("it must not have blanks in it"));
+        }
         if rest.contains(['?', '#']) {
             return Err(InvalidBase("it must not have a query or a fragment"));
         }
@@ -43,7 +46,7 @@ impl Base {
         let path = path.trim_end_matches('/');
         let versioned = path.split('/').any(is_version);
         let root = match path.rsplit_once('/') {
-            Some((before, last)) if is_version(last) => before,
+            Some((before, last)) if is_version(last) => before.trim_end_matches('/'),
             _ => path,
         };
         Ok(Base {
@@ -77,6 +80,7 @@ mod tests {
         check("http://localhost:8000/v1", Ok(("http://localhost:8000", "", "/v1")));
         check("HTTPS://h/llm/v1/", Ok(("https://h", "/llm", "/llm/v1")));
         check("https://h/llm", Ok(("https://h", "/llm", "/llm/v1")));
+        check("http://h//v1", Ok(("http://h", "", "//v1")));
     }
 
     #[test]
@@ -87,7 +91,9 @@ mod tests {
 
     #[test]
     fn what_is_no_base_url_is_refused() {
-        for url in ["localhost:8000", "ftp://h", "http://", "http://h/v1?x=1", "http://u:p@h/v1"] {
+        for url in
+            ["localhost:8000", "ftp://h", "http://", "http://h/v1?x=1", "http://u:p@h/v1", "http://h/v1 /"]
+        {
             check(url, Err(()));
         }
     }

@@ -4,25 +4,52 @@ use crate::Spec;
 
 /// Whether this path, decoded and normalised, is a control route of the type, or lies below one.
 ///
-/// Compared without regard to case and to a `/v1` before it: engines mount some of them in both places.
+/// Compared without regard to case and to a `/v1` before either: engines mount some of them in both places, and whether
+/// the path that is sent will have one is decided later.
 pub fn is_control(spec: &Spec, path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    let path = path.trim_end_matches('/');
-    let bare = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'));
-    [Some(path), bare].into_iter().flatten().any(|candidate| {
-        spec.control_paths.iter().any(|control| {
-            candidate.strip_prefix(control).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    })
+    let path = bare(path.trim_end_matches('/'));
+    let is = |control: &str| {
+        path.strip_prefix(control).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    spec.control_paths.iter().any(|control| is(bare(control)))
+}
+
+/// A path without the `/v1` before it.
+fn bare(path: &str) -> &str {
+    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
 /// Decodes and normalises a passthrough path, so that no spelling of a control route slips by.
 ///
-/// `None` for a path that climbs (`..`), hides a slash or a backslash behind an encoding, or is not UTF-8: nothing
-/// honest needs those.
+/// `None` for a path that climbs (`..`), hides a backslash behind an encoding, or a slash in a segment with parameters,
+/// or is not UTF-8: nothing honest needs those.
 pub fn normalise(path: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut bytes = path.bytes();
+    let mut normal = String::with_capacity(path.len());
+    for written in path.split('/') {
+        let decoded = decoded(written)?;
+        // cut off before it is decoded or after: servers differ, and so would the path
+        if decoded.contains('\\') || (decoded.contains(';') && decoded.contains('/')) {
+            return None;
+        }
+        for segment in decoded.split('/') {
+            // `;` begins path parameters, which some servers cut off
+            match segment.split(';').next().unwrap_or_default() {
+                "" | "." => {}
+                ".." => return None,
+                name => {
+                    normal.push('/');
+                    normal.push_str(name);
+                }
+            }
+        }
+    }
+    Some(normal)
+}
+
+fn decoded(segment: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
             decoded.push(byte);
@@ -35,23 +62,7 @@ pub fn normalise(path: &str) -> Option<String> {
         }
         decoded.push(value);
     }
-    let decoded = String::from_utf8(decoded).ok()?;
-    if decoded.contains('\\') {
-        return None;
-    }
-    let mut normal = String::with_capacity(decoded.len());
-    for segment in decoded.split('/') {
-        // `;` begins path parameters, which some servers cut off
-        match segment.split(';').next().unwrap_or_default() {
-            "" | "." => {}
-            ".." => return None,
-            name => {
-                normal.push('/');
-                normal.push_str(name);
-            }
-        }
-    }
-    Some(normal)
+    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]
@@ -80,7 +91,12 @@ mod tests {
         check("vllm", "/%2e%2e/sleep", None);
         check("vllm", "/x%5csleep", None);
         check("vllm", "/%2573leep", None);
+        check("vllm", "/;x%2fy/sleep", None);
+        check("vllm", "/x%2f%2e%2e/sleep", None);
         check("ollama", "/api/pull", Some(true));
+        // SGLang's is below `/v1` only; the passthrough takes a `v1/` off before it asks
+        check("sglang", "/v1/loads", Some(true));
+        check("sglang", "/loads", Some(true));
     }
 
     #[test]

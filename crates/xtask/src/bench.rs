@@ -82,7 +82,7 @@ pub(crate) fn run(repository: &Repository, words: &[&str]) -> anyhow::Result<Rep
 }
 
 /// Builds a package by itself, with its own features and no others, and tells where its program is.
-fn build(root: &Path, package: &str, program: &str, profile: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(root: &Path, package: &str, program: &str, profile: &str) -> anyhow::Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["build", "--profile", profile, "--package", package, "--bin", program])
         .arg("--message-format=json-render-diagnostics")

@@ -1,6 +1,8 @@
 //! The repository's own tool: `cargo run -p xtask -- generate`, `cargo run -p xtask -- tidy`.
 
 mod bench;
+mod fuzz;
+mod gate;
 mod generate;
 mod repository;
 mod tidy;
@@ -16,6 +18,8 @@ usage: cargo run -p xtask -- <command>
   generate          write the reference pages, the examples, the schema and the index of the documentation
   generate --check  fail if one of them is not what `generate` would write
   tidy              fail on what no lint knows: missing `//!`, broken walls, import cycles, …
+  gate [flags]      count instructions and allocations, and hold them against docs/benchmarks/gate.json (--bless, --top N)
+  fuzz [flags]      let the fuzz targets search (docs/testing.md); --seconds N for each, or names of targets
   bench [flags]     measure the gateway beside nginx and HAProxy (docs/benchmarks.md); `bench --help` lists the flags
 ";
 
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
         ["generate", "--check"] => generate::check(&repository),
         ["tidy"] => tidy::run(&repository),
         ["bench", ref flags @ ..] => bench::run(&repository, flags),
+        ["gate", ref flags @ ..] => gate::run(&repository, flags),
+        ["fuzz", ref flags @ ..] => fuzz::run(&repository, flags),
         ["--help" | "-h" | "help"] => return told(USAGE, ExitCode::SUCCESS),
         _ => return told(USAGE, ExitCode::from(2)),
     };

@@ -89,6 +89,17 @@ impl Running {
             Some(status) => bail!("it ended with {status}"),
         }
     }
+
+    /// Asks it to end, and waits for that.
+    pub async fn end(&mut self, limit: Duration) -> anyhow::Result<()> {
+        signal("TERM", &account::tree(self.pid));
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => bail!("it ended with {status}"),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => bail!("it did not end within {} s", limit.as_secs()),
+        }
+    }
 }
 
 impl Drop for Running {

@@ -11,7 +11,7 @@ use crate::stage::Stage;
 use crate::target::{Standing, Target};
 
 pub use loader::Loader;
-pub(crate) use loader::{judged, judged_and_watched};
+pub(crate) use loader::{judged, judged_and_watched, whole};
 
 /// A figure that a scenario yields.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::{JUDGED, Standing};
+use crate::gate;
 use crate::process::Start;
 use crate::stage::Stage;
 
@@ -19,6 +20,25 @@ pub(super) async fn start(
     port: u16,
     folder: &Path,
 ) -> anyhow::Result<Standing> {
+    let start = configured(program, stage, port, folder);
+    Standing::begin(JUDGED, port, &start, &folder.join("ferrovia.log")).await
+}
+
+/// The same under callgrind, with one thread that serves: where the kernel sends a connection would count otherwise.
+pub(super) async fn start_counted(
+    valgrind: &Path,
+    program: &Path,
+    stage: &Stage,
+    port: u16,
+    folder: &Path,
+) -> anyhow::Result<Standing> {
+    let mut start = configured(valgrind, stage, port, folder);
+    start.arguments = gate::arguments(folder, program);
+    start.environment.push(("FERROVIA_THREADS".to_owned(), "1".to_owned()));
+    Standing::begin(JUDGED, port, &start, &folder.join("ferrovia.log")).await
+}
+
+fn configured(program: &Path, stage: &Stage, port: u16, folder: &Path) -> Start {
     let set = [
         ("FERROVIA_HOST", "127.0.0.1".to_owned()),
         ("PORT", port.to_string()),
@@ -29,12 +49,11 @@ pub(super) async fn start(
         ("LOG_LEVEL", "info".to_owned()),
         ("FERROVIA_CACHE_DIR", folder.join("cache").display().to_string()),
     ];
-    let start = Start {
+    Start {
         program: program.to_owned(),
         arguments: Vec::new(),
         environment: set.map(|(name, value)| (name.to_owned(), value)).into(),
         folder: folder.to_owned(),
         cores: stage.gateway_cores.clone(),
-    };
-    Standing::begin(JUDGED, port, &start, &folder.join("ferrovia.log")).await
+    }
 }

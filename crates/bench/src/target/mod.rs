@@ -28,7 +28,7 @@ pub const REFERENCE: &str = "nginx";
 pub const JUDGED: &str = "ferrovia";
 
 /// A target answers within this time after its start, or it does not start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// How often a target is started anew.
 const TRIES: usize = 3;
@@ -46,6 +46,8 @@ pub enum Target {
     Ferrovia(PathBuf),
     /// A gateway that runs already.
     External(External),
+    /// Ferrovia under callgrind: where that is, and where the program is.
+    Counted(PathBuf, PathBuf),
 }
 
 impl Target {
@@ -55,14 +57,14 @@ impl Target {
             Target::Direct => DIRECT,
             Target::Nginx(_) => REFERENCE,
             Target::Haproxy(_) => "haproxy",
-            Target::Ferrovia(_) => JUDGED,
+            Target::Ferrovia(_) | Target::Counted(..) => JUDGED,
             Target::External(external) => &external.name,
         }
     }
 
     /// Whether we start it ourselves.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Target::Nginx(_) | Target::Haproxy(_) | Target::Ferrovia(_))
+        !matches!(self, Target::Direct | Target::External(_))
     }
 
     /// Version, as the program tells it.
@@ -70,7 +72,7 @@ impl Target {
         let (program, flag) = match self {
             Target::Nginx(program) | Target::Haproxy(program) => (program, "-v"),
             Target::Ferrovia(program) => (program, "--version"),
-            Target::Direct | Target::External(_) => return None,
+            Target::Direct | Target::External(_) | Target::Counted(..) => return None,
         };
         let text = crate::process::output(program, &[flag])?;
         Some(text.lines().next()?.trim().to_owned())
@@ -96,6 +98,12 @@ impl Target {
             Target::Ferrovia(program) => {
                 retrying(stage, async |port, folder| ferrovia::start(program, stage, port, folder).await)
                     .await?
+            }
+            Target::Counted(valgrind, program) => {
+                retrying(stage, async |port, folder| {
+                    ferrovia::start_counted(valgrind, program, stage, port, folder).await
+                })
+                .await?
             }
         };
         standing.serves().await.with_context(|| self.name().to_owned())?;
@@ -171,6 +179,14 @@ impl Standing {
         standing.start = Some(ColdStart { cpu, clock });
         standing._running = Some(running);
         Ok(standing)
+    }
+
+    /// Asks it to end, and waits until it has: what it writes at its end is in the folder then.
+    pub(crate) async fn end(mut self, limit: Duration) -> anyhow::Result<Folder> {
+        if let Some(mut running) = self._running.take() {
+            running.end(limit).await.with_context(|| self.name.clone())?;
+        }
+        self._folder.take().context("what was not started here has no folder")
     }
 
     /// A plan for this target: one call of the model.

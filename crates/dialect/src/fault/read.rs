@@ -47,6 +47,10 @@ fn text(value: Option<&Value>) -> Option<String> {
 
 impl Wire {
     fn read(json: &[u8]) -> Option<Wire> {
+        // serde would take a list for a struct
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
         serde_json::from_slice(json).ok()
     }
 

@@ -37,6 +37,7 @@ mod shapes;
 mod shutdown;
 mod silence;
 mod slow_clients;
+mod smuggling;
 mod streams;
 mod transcription;
 mod unsupported;

@@ -161,12 +161,14 @@ async fn further_routes_can_be_closed() {
     upstream.otherwise(Reply::json(200, "{}"));
     let gateway = TestGateway::setup()
         .vllm("vllm", &upstream)
-        .env("FERROVIA_PASSTHROUGH_CONTROL_ROUTES_DENY", "/metrics,/secret/*")
+        .env("FERROVIA_PASSTHROUGH_CONTROL_ROUTES_DENY", "/metrics,/secret/*,/v1/own")
         .start()
         .await;
     for (path, status) in [("metrics", 403), ("METRICS", 403), ("secret/a/b", 403), ("health", 200)] {
         assert_eq!(gateway.get(&format!("/p/vllm/{path}")).await.status, status, "{path}");
     }
+    assert_eq!(gateway.get("/p/vllm/v1/own").await.status, 403, "closed as it was written");
+    assert_eq!(gateway.get("/p/vllm/own").await.status, 200);
 }
 
 #[tokio::test]
@@ -182,6 +184,7 @@ async fn each_type_has_its_own_control_routes() {
     for (path, status) in [
         ("sglang/flush_cache", 403),
         ("sglang/update_weights_from_disk", 403),
+        ("sglang/v1/loads", 403),
         ("sglang/generate", 200),
         ("ollama/api/pull", 403),
         ("ollama/api/delete", 403),

@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dialect", &["domain"]),
     ("domain", &[]),
     ("gateway", &["dialect", "domain", "provider", "upstream"]),
+    ("harness", &["config", "dialect", "domain", "provider"]),
     ("provider", &["dialect", "domain"]),
     ("server", &["config", "dialect", "domain", "gateway", "provider", "simulator", "torture", "upstream"]),
     ("simulator", &[]),

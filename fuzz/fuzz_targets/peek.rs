@@ -1,0 +1,4 @@
+//! `crates/harness/src/peek.rs`, as a fuzz target.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::run("peek", input));
