@@ -80,8 +80,8 @@ impl Front {
         Front::ALL.iter().find(|front| path.ends_with(front.path())).map(|front| front.dialect)
     }
 
-    /// A request for this model.
-    pub(crate) fn request(self, model: &str, prompt: &str, with_tool: bool) -> String {
+    /// A request for this model, with a tool in it or the wish to be told the usage, where the dialect knows such.
+    pub(crate) fn request(self, model: &str, prompt: &str, with_tool: bool, asks_usage: bool) -> String {
         let messages = json!([{"role": "user", "content": prompt}]);
         let mut body = match self.dialect {
             Dialect::Chat => json!({"model": model, "messages": messages, "max_tokens": TOKENS}),
@@ -95,7 +95,7 @@ impl Front {
         };
         if self.stream {
             body["stream"] = json!(true);
-            if matches!(self.dialect, Dialect::Chat | Dialect::Completions) {
+            if asks_usage && matches!(self.dialect, Dialect::Chat | Dialect::Completions) {
                 body["stream_options"] = json!({"include_usage": true});
             }
         }

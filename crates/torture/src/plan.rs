@@ -17,6 +17,8 @@ pub(crate) struct Scenario {
     /// The model that meets the fault, and nobody else.
     pub(crate) model: String,
     pub(crate) prompt: String,
+    /// Whether the client asks to be told the usage of its stream. Where it does not, that is not its to see.
+    pub(crate) asks_usage: bool,
 }
 
 /// What is chosen on the command line.
@@ -61,7 +63,8 @@ impl Plan {
                 let id = format!("{}/{}", front.name(), row.name);
                 let drawn = mix(choice.seed ^ fold(&id));
                 let prompt = format!("{} writes about {}", pick(&WHO, drawn), pick(&WHAT, drawn >> 8));
-                scenarios.push(Scenario { model: id.replace('/', "."), id, front, row: row.clone(), prompt });
+                let (model, asks_usage) = (id.replace('/', "."), drawn & (1 << 40) > 0);
+                scenarios.push(Scenario { model, id, front, row: row.clone(), prompt, asks_usage });
             }
         }
         if !choice.only.is_empty() {

@@ -69,6 +69,12 @@ fn fields(event: &[u8]) -> (String, String, Option<String>) {
     (name, data.join("\n"), error)
 }
 
+/// Whether an event is the one that only tells a chat's or a completion's usage.
+pub(crate) fn is_usage_alone(event: &[u8]) -> bool {
+    let value: Value = serde_json::from_str(&fields(event).1).unwrap_or_default();
+    value["usage"].is_object() && value["choices"].as_array().is_some_and(Vec::is_empty)
+}
+
 /// Reads a stream.
 pub(crate) fn stream(dialect: Dialect, bytes: &[u8]) -> Told {
     let mut told = Told::default();

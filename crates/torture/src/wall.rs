@@ -162,12 +162,12 @@ impl Wall<'_> {
     }
 
     async fn call(&self, scenario: &Scenario, number: usize) -> Heard {
-        let Scenario { front, row, model, prompt, .. } = scenario;
+        let Scenario { front, row, model, prompt, asks_usage, .. } = scenario;
         let fault = row.injection.fault();
         let name = filled(self.gateway.names.of(scenario), model);
         let asking = Asking {
             path: front.path(),
-            body: Some(front.request(&name, prompt, fault.name().starts_with("tool-"))),
+            body: Some(front.request(&name, prompt, fault.name().starts_with("tool-"), *asks_usage)),
             id: format!("torture-{}-{model}-{number}", self.seed),
             resets: row.manner == Manner::ResetLate,
         };
@@ -384,7 +384,7 @@ impl Wall<'_> {
 /// The question for the healthy instance.
 fn probe(model: &str, id: String) -> Asking {
     let front = Front { dialect: Dialect::Chat, stream: false };
-    let body = front.request(model, "Is everything well on the other track?", false);
+    let body = front.request(model, "Is everything well on the other track?", false, false);
     Asking { path: front.path(), body: Some(body), id, resets: false }
 }
 

@@ -136,6 +136,10 @@ fn exact(evidence: &Evidence<'_>, heard: &Heard, body: &[u8], all: bool) -> Resu
         return whole(sent, body, capped);
     }
     let sent = &sent[..told::length(evidence.scenario.front.dialect, sent)];
+    let hides = !evidence.scenario.asks_usage;
+    let shown = told::events(sent).into_iter().filter(|event| !hides || !told::is_usage_alone(event));
+    let sent = shown.collect::<Vec<_>>().concat();
+    let sent = sent.as_slice();
     let passed = body.strip_suffix(DONE).filter(|_| !sent.ends_with(DONE)).unwrap_or(body);
     let common = sent.iter().zip(passed).take_while(|(one, other)| one == other).count();
     let enough = if all && !capped { common == sent.len() } else { common == passed.len().min(sent.len()) };

@@ -134,6 +134,21 @@ fn what_is_lost_or_changed_on_the_way_is_red() {
 }
 
 #[test]
+fn usage_is_shown_to_who_asked_and_to_nobody_else() {
+    let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\n";
+    let told = |asks_usage: bool, parts: &[&str]| {
+        red(|story| {
+            story.scenario.asks_usage = asks_usage;
+            story.seen[0].sent = [FIRST, usage, SECOND, THIRD].concat().into_bytes();
+            say(story, parts);
+        })
+    };
+    let (shown, hidden) = ([FIRST, usage, SECOND, ERROR], [FIRST, SECOND, ERROR]);
+    assert_eq!((told(true, &shown), told(false, &hidden)), (vec![], vec![]));
+    assert_eq!((told(true, &hidden), told(false, &shown)), (vec!["body"], vec!["body"]));
+}
+
+#[test]
 fn the_rest_is_red_in_its_own_column() {
     let kind = HeaderValue::from_static("text/plain");
     assert_eq!(red(|story| drop(story.calls[0].headers.insert("content-type", kind))), ["headers"]);
