@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::edit::{self, Edit, Segments};
 use crate::json::scan::{self, Document, MAX_DEPTH, Member};
+use crate::json::walk;
 
 /// Members that decide where a call goes and how it is accounted. An upstream that meets one of them twice may believe
 /// the other one, so they must not stand twice.
@@ -149,6 +150,12 @@ impl Body {
     /// A member's value as it was written.
     pub fn raw(&self, name: &str) -> Option<Bytes> {
         self.find(name).map(|member| self.bytes.slice(member.value.clone()))
+    }
+
+    /// The items of an array member, each as it was written. None if it is missing, or no array.
+    pub fn items(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let array = self.find(name).map(|member| &self.bytes[member.value.clone()]);
+        walk::items(array.unwrap_or_default())
     }
 
     /// Whether the member is there, be it as `null`.

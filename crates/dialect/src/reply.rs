@@ -7,7 +7,7 @@ use domain::{Dialect, Fault, FaultKind, Operation, Usage};
 
 pub use as_stream::as_stream;
 
-use crate::json::walk;
+use crate::json::walk::Cursor;
 use crate::{Body, fault, rerank, usage};
 
 /// What a reply answers, as far as that decides whether it is an answer.
@@ -167,13 +167,10 @@ fn no_choices() -> Fault {
 /// A choice says something by one of these: what its value begins with.
 const SAID: [(&str, u8); 3] = [("message", b'{'), ("delta", b'{'), ("text", b'"')];
 
-/// Whether a choice says something.
-fn check_choice(place: usize, choice: &[u8]) -> Result<(), Fault> {
-    if !choice.starts_with(b"{") {
-        return Err(unlike(&format!("`choices[{place}]` must be an object")));
-    }
+/// Whether the choice that the cursor is in says something.
+fn check_choice(place: usize, choice: &mut Cursor<'_>) -> Result<(), Fault> {
     let (mut seen, mut said) = ([false; SAID.len()], false);
-    for (name, value) in walk::members(choice) {
+    while let Some((name, value)) = choice.member() {
         let Some(known) = SAID.iter().position(|(known, _)| is_called(name, known)) else { continue };
         if std::mem::replace(&mut seen[known], true) {
             return Err(unlike(&format!("`choices[{place}]` has a member twice")));
@@ -195,10 +192,20 @@ fn choices(raw: Option<Bytes>) -> Result<(), Fault> {
     let Some(raw) = raw.filter(|raw| &raw[..] != b"null" && !is_empty_array(raw)) else {
         return Err(no_choices());
     };
-    if !raw.starts_with(b"[") {
+    let mut cursor = Cursor::new(&raw);
+    if !cursor.open(b'[') {
         return Err(unlike("`choices` must be an array"));
     }
-    walk::items(&raw).enumerate().try_for_each(|(place, choice)| check_choice(place, choice))
+    for place in 0.. {
+        if cursor.open(b'{') {
+            check_choice(place, &mut cursor)?;
+        } else if matches!(cursor.peek(), None | Some(b']')) {
+            break;
+        } else {
+            return Err(unlike(&format!("`choices[{place}]` must be an object")));
+        }
+    }
+    Ok(())
 }
 
 /// The failure that an answer tells in its dialect's own words: a Responses object whose `status` is `failed`.

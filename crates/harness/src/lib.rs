@@ -7,6 +7,7 @@
 //!
 //! Inputs are readable: a first line says what shall be tried, where there is a choice; the rest is the text itself.
 
+mod form;
 mod large;
 mod look;
 mod paths;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "replies", run: replies::run },
     Target { name: "paths", run: paths::run },
     Target { name: "selector", run: selector::run },
+    Target { name: "form", run: form::run },
     Target { name: "settings", run: settings::run },
 ];
 

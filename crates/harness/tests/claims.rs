@@ -211,3 +211,8 @@ fn what_a_selector_means_holds_for_mutations() {
 fn that_settings_load_or_are_reported_holds_for_mutations() {
     holds_for_mutations("settings");
 }
+
+#[test]
+fn that_cuts_do_not_matter_to_a_form_holds_for_mutations() {
+    holds_for_mutations("form");
+}

@@ -60,43 +60,90 @@ fn value_end(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// The items of an array, each as it was written. Empty if the text is no array.
-pub(crate) fn items(array: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = if array.first() == Some(&b'[') { skip_space(array, 1) } else { array.len() };
-    std::iter::from_fn(move || {
-        if matches!(array.get(at), None | Some(b']')) {
-            return None;
-        }
-        let end = value_end(array, at);
-        let item = &array[at..end];
-        at = skip_space(array, end);
-        if array.get(at) == Some(&b',') {
-            at = skip_space(array, at + 1);
-        }
-        (!item.is_empty()).then_some(item)
-    })
+/// A place in a text, and the ways on from it.
+pub(crate) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
 }
 
-/// The members of an object: names without their quotes and with whatever escapes they have, values as written. Empty if
-/// the text is no object.
-pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut at = if object.first() == Some(&b'{') { skip_space(object, 1) } else { object.len() };
-    std::iter::from_fn(move || {
-        if object.get(at) != Some(&b'"') {
+impl<'a> Cursor<'a> {
+    /// At the beginning of a value, which has no whitespace before it.
+    pub(crate) fn new(text: &'a [u8]) -> Cursor<'a> {
+        Cursor { text, at: 0 }
+    }
+
+    /// The byte that stands here.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Goes into the array or the object that begins here with this bracket. False if none does.
+    pub(crate) fn open(&mut self, bracket: u8) -> bool {
+        let opens = self.peek() == Some(bracket);
+        if opens {
+            self.at = skip_space(self.text, self.at + 1);
+        }
+        opens
+    }
+
+    /// The next item of the array that the cursor is in, as it was written. At its end the cursor leaves it.
+    pub(crate) fn item(&mut self) -> Option<&'a [u8]> {
+        if self.peek() == Some(b']') {
+            self.leave();
             return None;
         }
-        let end = string_end(object, at);
-        let name = object.get(at + 1..end.saturating_sub(1))?;
-        let mut start = skip_space(object, end);
-        if object.get(start) == Some(&b':') {
-            start = skip_space(object, start + 1);
+        let item = self.value();
+        (!item.is_empty()).then_some(item)
+    }
+
+    /// The next member of the object that the cursor is in: its name without quotes and with whatever escapes it has, its
+    /// value as it was written. At its end the cursor leaves it.
+    pub(crate) fn member(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        if self.peek() != Some(b'"') {
+            if self.peek() == Some(b'}') {
+                self.leave();
+            }
+            return None;
         }
-        let end = value_end(object, start);
-        at = skip_space(object, end);
-        if object.get(at) == Some(&b',') {
-            at = skip_space(object, at + 1);
+        let end = string_end(self.text, self.at);
+        let name = self.text.get(self.at + 1..end.saturating_sub(1))?;
+        self.at = skip_space(self.text, end);
+        if self.peek() == Some(b':') {
+            self.at = skip_space(self.text, self.at + 1);
         }
-        Some((name, &object[start..end]))
+        Some((name, self.value()))
+    }
+
+    fn value(&mut self) -> &'a [u8] {
+        let end = value_end(self.text, self.at);
+        let value = &self.text[self.at..end];
+        self.at = end;
+        self.separate();
+        value
+    }
+
+    fn leave(&mut self) {
+        self.at += 1;
+        self.separate();
+    }
+
+    /// Past the comma, if one follows.
+    fn separate(&mut self) {
+        self.at = skip_space(self.text, self.at);
+        if self.peek() == Some(b',') {
+            self.at = skip_space(self.text, self.at + 1);
+        }
+    }
+}
+
+/// The items of an array, each as it was written. None if the text is no array.
+pub(crate) fn items(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut cursor = Cursor::new(array);
+    let mut inside = cursor.open(b'[');
+    std::iter::from_fn(move || {
+        let item = if inside { cursor.item() } else { None };
+        inside = item.is_some();
+        item
     })
 }
 
@@ -130,7 +177,10 @@ mod tests {
             let read = |raw: &[u8]| serde_json::from_slice::<Value>(raw).expect("a part of a value is one");
             let found: Vec<Value> = items(text.as_bytes()).map(read).collect();
             prop_assert_eq!(found, value.as_array().cloned().unwrap_or_default());
-            let found: Vec<(String, Value)> = members(text.as_bytes())
+            let mut cursor = Cursor::new(text.as_bytes());
+            cursor.open(b'{');
+            let members = std::iter::from_fn(|| if value.is_object() { cursor.member() } else { None });
+            let found: Vec<(String, Value)> = members
                 .map(|(name, raw)| {
                     let quoted = [b"\"", name, b"\""].concat();
                     (serde_json::from_slice(&quoted).expect("a name is a string"), read(raw))
@@ -144,7 +194,13 @@ mod tests {
         #[test]
         fn any_bytes_come_to_an_end(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'['), Just(b'{'), Just(b'\\')], 0..60)) {
             prop_assert!(items(&bytes).count() <= bytes.len());
-            prop_assert!(members(&bytes).count() <= bytes.len());
+            let mut cursor = Cursor::new(&bytes);
+            cursor.open(b'{');
+            let mut count = 0;
+            while cursor.member().is_some() {
+                count += 1;
+                prop_assert!(count <= bytes.len());
+            }
         }
     }
 }

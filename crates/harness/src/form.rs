@@ -1,0 +1,97 @@
+//! A form with files: what is taken for one comes back byte for byte however it is cut, and another reader finds the same
+//! parts in it.
+//!
+//! Input: a first line that says where it is cut; then the form, whose boundary is `x`. A line feed without its carriage
+//! return is given one, so that seeds can be written by hand; after a line that begins with `!` nothing is touched.
+
+use bytes::Bytes;
+use dialect::multipart::{Part, Piece, Scanner};
+use futures_util::{FutureExt, stream};
+
+use crate::headed;
+
+pub(crate) fn run(input: &[u8]) {
+    let (cuts, text) = headed(input);
+    let form = if cuts.starts_with(b"!") { text.to_vec() } else { with_returns(text) };
+    let whole = scan(&[&form]);
+    let pieces = cut(&form, cuts);
+    let in_pieces = scan(&pieces);
+    let bytes: Vec<&[u8]> = form.chunks(1).collect();
+    let by_byte = scan(&bytes);
+    assert_eq!(whole, in_pieces, "it depends on the cuts");
+    assert_eq!(whole, by_byte, "it depends on the cuts");
+    let Some(found) = whole else { return };
+    let theirs = elsewhere(&form);
+    let ours: Vec<_> = found.into_iter().map(|(part, value)| (part.name, value)).collect();
+    assert_eq!(Some(ours), theirs, "another reader finds other parts");
+}
+
+fn with_returns(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 32);
+    for (at, byte) in text.iter().enumerate() {
+        if *byte == b'\n' && (at == 0 || text[at - 1] != b'\r') {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+/// The text in pieces whose lengths the bytes of `cuts` are.
+fn cut<'a>(mut text: &'a [u8], cuts: &[u8]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    for length in cuts {
+        let (piece, rest) = text.split_at(usize::from(*length).min(text.len()));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces.push(text);
+    pieces
+}
+
+/// The parts and their values; `None` if it is no form. All bytes come back, in order.
+fn scan(pieces: &[&[u8]]) -> Option<Vec<(Part, Vec<u8>)>> {
+    let mut scanner = Scanner::new("x");
+    let mut out = Vec::new();
+    for piece in pieces {
+        scanner.push(Bytes::copy_from_slice(piece), &mut out).ok()?;
+    }
+    scanner.finish().ok()?;
+    let (mut parts, mut together, mut open) = (Vec::<(Part, Vec<u8>)>::new(), Vec::new(), false);
+    for piece in out {
+        match piece {
+            Piece::Frame(bytes) => {
+                assert!(!open, "a delimiter inside a value");
+                together.extend_from_slice(&bytes);
+            }
+            Piece::Begin(part) => {
+                open = true;
+                parts.push((part, Vec::new()));
+            }
+            Piece::Data(bytes) => {
+                assert!(open, "a value outside of a part");
+                together.extend_from_slice(&bytes);
+                parts.last_mut().expect("a part began").1.extend_from_slice(&bytes);
+            }
+            Piece::End => open = false,
+        }
+    }
+    assert_eq!(together, pieces.concat(), "bytes were lost");
+    Some(parts)
+}
+
+/// What multer finds.
+fn elsewhere(form: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let whole = Ok::<_, std::convert::Infallible>(Bytes::copy_from_slice(form));
+    let mut reader = multer::Multipart::new(stream::iter([whole]), "x");
+    let all = async {
+        let mut parts = Vec::new();
+        while let Some(part) = reader.next_field().await.ok()? {
+            let name = part.name().unwrap_or_default().to_owned();
+            parts.push((name, part.bytes().await.ok()?.to_vec()));
+        }
+        Some(parts)
+    };
+    // all of it is there, so nothing is waited for
+    all.now_or_never()?
+}

@@ -1,0 +1,4 @@
+//! `crates/harness/src/form.rs`, as a fuzz target.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::run("form", input));
