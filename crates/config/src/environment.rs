@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     variables: BTreeMap<String, Variable>,
     /// Variables that the YAML file refers to.
     pub(crate) referenced: RefCell<BTreeSet<String>>,
+    /// What `${env:…}` and `${file:…}` have brought in: not to be shown in any message.
+    pub(crate) brought: RefCell<BTreeSet<String>>,
 }
 
 impl Environment {
@@ -33,7 +35,7 @@ impl Environment {
                 let origin = Origin::Environment(name.clone());
                 (name.clone(), Variable { value: value.clone(), origin, expands: false })
             });
-        Environment { variables: variables.collect(), referenced: RefCell::default() }
+        Environment { variables: variables.collect(), ..Environment::default() }
     }
 
     /// Adds what `.env` says, and reports what it says badly. No file is no problem.
