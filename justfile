@@ -54,9 +54,17 @@ bench *arguments:
 gate *arguments:
     cargo xtask gate {{ arguments }}
 
+# Calls by the hundred thousand with faults, stalled clients, prompts beside streams: nothing may be left behind
+soak *arguments:
+    cargo xtask soak {{ arguments }}
+
 # Lets the fuzz targets search: `just fuzz --seconds 300 peek stream` (cargo install cargo-fuzz)
 fuzz *arguments:
     cargo xtask fuzz {{ arguments }}
+
+# Times and allocations of what a call does to bytes
+bench-bytes *arguments:
+    cargo bench -p dialect --bench hot -- {{ arguments }}
 
 # What Ferrovia adds to a call, measured on the simulated engine
 latency *arguments:

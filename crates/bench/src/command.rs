@@ -1,4 +1,4 @@
-//! The program's modes: `mock`, `load`, `measure`, `gate`.
+//! The program's modes: `mock`, `load`, `measure`, `gate`, `soak`.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::arguments::Arguments;
 use crate::gate;
 use crate::load::{Crew, Outcome, Plan};
 use crate::measure::{self, Request, USAGE};
-use crate::mock;
+use crate::{mock, soak};
 
 /// Connections that may wait to be accepted by the mock upstream.
 const BACKLOG: u32 = 4096;
@@ -29,13 +29,17 @@ pub fn run(words: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tell = |text: &str| say(&mut std::io::stdout(), text);
     let done = match (runtime, mode) {
         (Err(error), _) => Err(error.into()),
         (Ok(runtime), "mock") => runtime.block_on(mock(rest)),
         (Ok(runtime), "load") => runtime.block_on(load(rest)),
-        (Ok(runtime), "measure") => runtime.block_on(until_interrupted(rest)),
-        (Ok(runtime), "gate") => runtime.block_on(gate::run(rest, |text| say(&mut std::io::stdout(), text))),
-        (Ok(_), other) => Err(anyhow::anyhow!("`{other}` is not mock, load, measure or gate\n\n{USAGE}")),
+        (Ok(runtime), "measure") => runtime.block_on(or_interrupted(measured(rest))),
+        (Ok(runtime), "gate") => runtime.block_on(or_interrupted(gate::run(rest, tell))),
+        (Ok(runtime), "soak") => runtime.block_on(or_interrupted(soak::run(rest, tell))),
+        (Ok(_), other) => {
+            Err(anyhow::anyhow!("`{other}` is not mock, load, measure, gate or soak\n\n{USAGE}"))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,13 +50,16 @@ pub fn run(words: &[String]) -> ExitCode {
     }
 }
 
-/// Measures. Whatever was started is stopped when this ends, because its guards go: also when somebody interrupts.
-async fn until_interrupted(words: &[String]) -> anyhow::Result<()> {
-    let request = Request::parse(words)?;
+async fn measured(words: &[String]) -> anyhow::Result<()> {
+    measure::run(&Request::parse(words)?).await
+}
+
+/// Whatever was started is stopped when this ends, because its guards go: also when somebody interrupts.
+async fn or_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [Ok(interrupt), Ok(terminate), Ok(hangup)] = &mut ends else { bail!("signals cannot be heard") };
     tokio::select! {
-        done = measure::run(&request) => done,
+        done = work => done,
         _ = interrupt.recv() => bail!("interrupted; everything that was started has been stopped"),
         _ = terminate.recv() => bail!("ended; everything that was started has been stopped"),
         _ = hangup.recv() => bail!("hung up; everything that was started has been stopped"),

@@ -19,6 +19,7 @@ mod rounds;
 pub mod run;
 pub mod samples;
 pub mod scenario;
+pub mod soak;
 pub mod stage;
 pub mod statistics;
 pub mod target;

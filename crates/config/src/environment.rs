@@ -28,6 +28,8 @@ pub(crate) struct Environment {
     pub(crate) shadowed: BTreeMap<String, String>,
     /// Files that values were read from.
     pub(crate) files: RefCell<BTreeSet<PathBuf>>,
+    /// What `${env:…}` and `${file:…}` have brought in: not to be shown in any message.
+    pub(crate) brought: RefCell<BTreeSet<String>>,
 }
 
 impl Environment {

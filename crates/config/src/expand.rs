@@ -28,6 +28,9 @@ pub(crate) enum Gap {
 /// Largest file that a `${file:…}` may bring in.
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// What a reference brings in and is shorter than this, in bytes, is no secret: hiding it would garble other words.
+const SHORTEST_SECRET: usize = 6;
+
 /// Puts everything in. `variables` says whether `${NAME}` is known here; references are everywhere.
 pub(crate) fn expand(text: &str, environment: &Environment, variables: bool) -> Result<Expanded, Gap> {
     expand_at(text, environment, variables, 0)
@@ -58,6 +61,10 @@ fn expand_at(text: &str, environment: &Environment, variables: bool, depth: usiz
         let inner = &rest[at + 2..at + 2 + end];
         rest = &rest[at + 3 + end..];
         let found = reference(inner, environment, variables, depth)?;
+        let secret = found.text.trim();
+        if found.referenced && secret.len() >= SHORTEST_SECRET {
+            environment.brought.borrow_mut().insert(secret.to_owned());
+        }
         out.text += &found.text;
         out.replaced = true;
         out.referenced |= found.referenced;

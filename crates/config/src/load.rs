@@ -92,6 +92,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
         true => finding,
         false => Finding { severity: Severity::Warning, ..finding },
     }));
+    hide_what_was_brought_in(&mut draft);
     draft.findings.sort_by(|a, b| (a.severity, &a.source).cmp(&(b.severity, &b.source)));
     if variables::any_error(&draft) {
         return Err(Report { findings: draft.findings });
@@ -106,6 +107,19 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
     }
     let written = Written::of(&draft);
     Ok(Loaded { config, providers, origins, warnings: draft.findings, secrets, file, files, written })
+}
+
+/// A finding may quote a value. What a reference has put into it may be a key that went to the wrong place.
+fn hide_what_was_brought_in(draft: &mut Draft<'_>) {
+    let mut brought: Vec<String> = draft.environment.brought.take().into_iter().collect();
+    brought.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    for finding in &mut draft.findings {
+        for text in brought.iter().filter(|text| !text.is_empty()) {
+            if finding.problem.contains(text.as_str()) {
+                finding.problem = finding.problem.replace(text.as_str(), "…");
+            }
+        }
+    }
 }
 
 /// Finds and reads the YAML file.

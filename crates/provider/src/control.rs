@@ -15,9 +15,12 @@ pub fn is_control(spec: &Spec, path: &str) -> bool {
     spec.control_paths.iter().any(|control| is(bare(control)))
 }
 
-/// A path without the `/v1` before it.
-fn bare(path: &str) -> &str {
-    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path)
+/// A path without the `/v1` before it, however often it stands there.
+fn bare(mut path: &str) -> &str {
+    while let Some(rest) = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')) {
+        path = rest;
+    }
+    path
 }
 
 /// Decodes and normalises a passthrough path, so that no spelling of a control route slips by.
@@ -97,6 +100,7 @@ mod tests {
         // SGLang's is below `/v1` only; the passthrough takes a `v1/` off before it asks
         check("sglang", "/v1/loads", Some(true));
         check("sglang", "/loads", Some(true));
+        check("vllm", "/V1/v1/load_lora_adapter", Some(true));
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// The most that one read brings. hyper doubles its buffer when a read fills it: one byte less than a power of two keeps it
+/// at that, so that a client who hardly reads holds a few small pieces and not a few large ones.
+const PIECE: usize = (16 << 10) - 1;
+
 /// What hyper reads from and writes to. Notes on the [`Wire`] that the peer has said something.
 pub(crate) struct Io {
     stream: Stream,
@@ -134,7 +138,15 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = on_stream!(self, stream => stream.poll_read(cx, buf));
+        let result = if buf.remaining() <= PIECE {
+            on_stream!(self, stream => stream.poll_read(cx, buf))
+        } else {
+            let mut piece = ReadBuf::new(buf.initialize_unfilled_to(PIECE));
+            let result = on_stream!(self, stream => stream.poll_read(cx, &mut piece));
+            let read = piece.filled().len();
+            buf.advance(read);
+            result
+        };
         if buf.filled().len() > before {
             self.wire.note_read();
         }

@@ -19,6 +19,7 @@ usage: cargo run -p xtask -- <command>
   generate --check  fail if one of them is not what `generate` would write
   tidy              fail on what no lint knows: missing `//!`, broken walls, import cycles, …
   gate [flags]      count instructions and allocations, and hold them against docs/benchmarks/gate.json (--bless, --top N)
+  soak [flags]      many calls with faults, stalled clients, prompts beside streams; --calls N, --only mix,stalled,beside
   fuzz [flags]      let the fuzz targets search (docs/testing.md); --seconds N for each, or names of targets
   bench [flags]     measure the gateway beside nginx and HAProxy (docs/benchmarks.md); `bench --help` lists the flags
 ";
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
         ["generate", "--check"] => generate::check(&repository),
         ["tidy"] => tidy::run(&repository),
         ["bench", ref flags @ ..] => bench::run(&repository, flags),
-        ["gate", ref flags @ ..] => gate::run(&repository, flags),
+        ["gate", ref flags @ ..] => gate::count(&repository, flags),
+        ["soak", ref flags @ ..] => gate::soak(&repository, flags),
         ["fuzz", ref flags @ ..] => fuzz::run(&repository, flags),
         ["--help" | "-h" | "help"] => return told(USAGE, ExitCode::SUCCESS),
         _ => return told(USAGE, ExitCode::from(2)),

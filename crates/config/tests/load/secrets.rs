@@ -87,3 +87,17 @@ fn no_rendering_and_no_finding_shows_a_secret() {
         assert!(!text.contains(secret), "{secret} is shown in\n{text}");
     }
 }
+
+#[test]
+fn a_key_that_a_reference_put_in_the_wrong_place_is_not_shown() {
+    let place = Place::new()
+        .env(&["LOST_KEY=sk-in-the-wrong-place"])
+        .flag("providers.a.type", "${env:LOST_KEY}")
+        .flag("server.user_path_header", "X ${env:LOST_KEY}");
+    let report = place.report().to_string();
+    assert!(
+        report.contains("there is no provider type") && report.contains("is not a header name"),
+        "{report}"
+    );
+    assert!(!report.contains("sk-in-the-wrong-place"), "{report}");
+}

@@ -26,6 +26,7 @@ pub fn boundary(content_type: &str) -> Result<String, Flaw> {
             return flaw("the content-type names two boundaries");
         }
     }
+    let found = found.map(|boundary| String::from_utf8_lossy(&boundary).into_owned());
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
     match found {
         None => flaw("the content-type names no boundary"),
@@ -86,7 +87,8 @@ pub(super) fn part(head: &[u8]) -> Result<Part, Flaw> {
             _ => {}
         }
     }
-    match name {
+    let name = name.map(String::from_utf8).transpose();
+    match name.map_err(|_| Flaw("the name of a part is not UTF-8".into()))? {
         // with escapes left in it, readers would not agree on what it is
         Some(name) if name.contains(['\\', '"']) => flaw("the name of a part holds quotes or backslashes"),
         Some(name) => Ok(Part { name, is_file }),
@@ -96,7 +98,7 @@ pub(super) fn part(head: &[u8]) -> Result<Part, Flaw> {
 
 /// Parameters of a header's value, `;` between them: names in lower case, values without their quotes. What stands
 /// behind a backslash in quotes is taken as it is.
-fn parameters(text: &[u8]) -> Result<Vec<(String, String)>, Flaw> {
+fn parameters(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Flaw> {
     let wrong = || Flaw("a header's parameters cannot be read".into());
     let mut found = Vec::new();
     let mut rest = text.trim_ascii();
@@ -128,8 +130,7 @@ fn parameters(text: &[u8]) -> Result<Vec<(String, String)>, Flaw> {
                 value
             }
         };
-        // a file's name may be in any encoding; nothing reads it
-        found.push((name, String::from_utf8_lossy(&value).into_owned()));
+        found.push((name, value));
     }
     Ok(found)
 }

@@ -71,10 +71,11 @@ pub(super) fn check(operation: Operation, dialect: Dialect, body: &Body) -> Resu
         }
     }
     match operation {
-        Operation::Generate | Operation::CountTokens if dialect != Dialect::Responses => {
-            if !body.items("messages").all(|message| message.starts_with(b"{")) {
-                return Err(wrong_type("messages", "an array of objects"));
-            }
+        Operation::Generate | Operation::CountTokens
+            if dialect != Dialect::Responses
+                && !body.items("messages").all(|message| message.starts_with(b"{")) =>
+        {
+            return Err(wrong_type("messages", "an array of objects"));
         }
         Operation::Score => {
             let whole = |(one, others): &(&str, &[&str])| {
