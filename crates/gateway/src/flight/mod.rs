@@ -162,8 +162,13 @@ impl Flight {
                 Err(Miss::Fault(fault)) => {
                     match fault.blame {
                         _ if instance.fails_by(&fault) => pass.fail(),
-                        // it answered: a refusal says that it is well. Being busy says neither.
-                        Blame::Caller if fault.kind != FaultKind::Refused(429) => pass.succeed(),
+                        // it answered: a refusal says that it is well. Being busy says neither, nor does a client whose
+                        // upload broke.
+                        Blame::Caller
+                            if fault.upstream_status.is_some() && fault.kind != FaultKind::Refused(429) =>
+                        {
+                            pass.succeed();
+                        }
                         _ => drop(pass),
                     }
                     return Err(fault);

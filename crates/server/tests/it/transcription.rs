@@ -461,3 +461,27 @@ async fn the_simulated_engine_hears_every_format() {
     let line = gateway.line_of(&stream).await;
     assert!(line["input_tokens"].as_u64() > Some(0) && line["output_tokens"].as_u64() > Some(0), "{line}");
 }
+
+#[tokio::test]
+async fn an_upload_that_breaks_says_nothing_of_the_engine() {
+    let upstream = engine(Reply::json(500, r#"{"error":{"message":"no ear","code":500}}"#)).await;
+    let gateway = TestGateway::setup()
+        .vllm("vllm", &upstream)
+        .no_retries()
+        .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")
+        .env("CIRCUIT_BREAKER_SUCCESS_THRESHOLD", "1")
+        .env("CIRCUIT_BREAKER_TIMEOUT", "100ms")
+        .env("METRICS_ENABLED", "true")
+        .start()
+        .await;
+    let open = async || gateway.metrics().await.contains("ferrovia_breaker_open{deployment=\"vllm/tiny\"} 1");
+    let large = audio(2 << 20);
+    let whole = form(&[("model", None, b"tiny"), ("file", Some("a"), &large)]);
+    assert_eq!(gateway.send(&upload(&whole)).await.status, 500);
+    assert!(open().await);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // the one call that may try whether it is well again does not come to its end
+    let broken = gateway.send(&upload(&whole[..whole.len() - 9])).await;
+    refused(&broken, 400, None, "before its last delimiter");
+    assert!(open().await, "nobody knows yet whether it is well");
+}
