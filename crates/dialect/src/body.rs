@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 
 use crate::edit::{self, Edit, Segments};
 use crate::json::scan::{self, Document, MAX_DEPTH, Member};
-use crate::json::walk;
 
 /// Members that decide where a call goes and how it is accounted. An upstream that meets one of them twice may believe
 /// the other one, so they must not stand twice.
@@ -152,10 +151,9 @@ impl Body {
         self.find(name).map(|member| self.bytes.slice(member.value.clone()))
     }
 
-    /// The items of an array member, each as it was written. None if it is missing, or no array.
-    pub fn items(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let array = self.find(name).map(|member| &self.bytes[member.value.clone()]);
-        walk::items(array.unwrap_or_default())
+    /// Whether a member, if it is an array, holds objects and nothing else.
+    pub fn only_objects(&self, name: &str) -> bool {
+        self.find(name).is_none_or(|member| member.only_objects)
     }
 
     /// Whether the member is there, be it as `null`.

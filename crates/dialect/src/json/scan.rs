@@ -35,6 +35,8 @@ pub struct Member {
     pub escaped: bool,
     /// The value, without the whitespace around it.
     pub value: Range<usize>,
+    /// Whether the value, if it is an array, holds objects and nothing else.
+    pub only_objects: bool,
 }
 
 impl Member {
@@ -110,7 +112,12 @@ impl Scanner<'_> {
         }
         let mut name = Name { inside: 0..0, escaped: false };
         let mut value_start = 0;
+        let mut only_objects = true;
         'value: loop {
+            // an item of an array that is a member of the top level
+            if self.depth == 2 && self.kinds & 0b11 == 0b10 {
+                only_objects &= self.peek() == Some(b'{');
+            }
             match self.peek() {
                 Some(b'"') => {
                     self.string()?;
@@ -120,8 +127,7 @@ impl Scanner<'_> {
                     if self.peek() != Some(b'}') {
                         let read = self.name()?;
                         if self.depth == 1 {
-                            name = read;
-                            value_start = self.at;
+                            (name, value_start, only_objects) = (read, self.at, true);
                         }
                         continue 'value;
                     }
@@ -153,7 +159,12 @@ impl Scanner<'_> {
                         return Err(self.flaw("too many members at the top level"));
                     }
                     let value = value_start..self.at;
-                    members.push(Member { name: name.inside.clone(), escaped: name.escaped, value });
+                    members.push(Member {
+                        name: name.inside.clone(),
+                        escaped: name.escaped,
+                        value,
+                        only_objects,
+                    });
                 }
                 self.skip_space();
                 match self.peek() {
@@ -163,8 +174,7 @@ impl Scanner<'_> {
                         if in_object {
                             let read = self.name()?;
                             if self.depth == 1 {
-                                name = read;
-                                value_start = self.at;
+                                (name, value_start, only_objects) = (read, self.at, true);
                             }
                         }
                         continue 'value;

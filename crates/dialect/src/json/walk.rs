@@ -1,4 +1,4 @@
-//! Going over a JSON text that is known to be one: where the items of an array and the members of an object lie.
+//! Going over a JSON text that is known to be one: where the members of an object lie.
 //!
 //! Nothing is checked, so these give nonsense for a text that was not [scanned](super::scan) before; they end on any
 //! input all the same, and never look outside of it.
@@ -86,16 +86,6 @@ impl<'a> Cursor<'a> {
         opens
     }
 
-    /// The next item of the array that the cursor is in, as it was written. At its end the cursor leaves it.
-    pub(crate) fn item(&mut self) -> Option<&'a [u8]> {
-        if self.peek() == Some(b']') {
-            self.leave();
-            return None;
-        }
-        let item = self.value();
-        (!item.is_empty()).then_some(item)
-    }
-
     /// The next member of the object that the cursor is in: its name without quotes and with whatever escapes it has, its
     /// value as it was written. At its end the cursor leaves it.
     pub(crate) fn member(&mut self) -> Option<(&'a [u8], &'a [u8])> {
@@ -136,17 +126,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The items of an array, each as it was written. None if the text is no array.
-pub(crate) fn items(array: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut cursor = Cursor::new(array);
-    let mut inside = cursor.open(b'[');
-    std::iter::from_fn(move || {
-        let item = if inside { cursor.item() } else { None };
-        inside = item.is_some();
-        item
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,12 +150,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn items_and_members_are_those_that_serde_json_finds(value in any_value(), pretty in any::<bool>()) {
+        fn members_are_those_that_serde_json_finds(value in any_value(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
             let text = text.expect("a value is text");
             let read = |raw: &[u8]| serde_json::from_slice::<Value>(raw).expect("a part of a value is one");
-            let found: Vec<Value> = items(text.as_bytes()).map(read).collect();
-            prop_assert_eq!(found, value.as_array().cloned().unwrap_or_default());
             let mut cursor = Cursor::new(text.as_bytes());
             cursor.open(b'{');
             let members = std::iter::from_fn(|| if value.is_object() { cursor.member() } else { None });
@@ -193,7 +170,6 @@ mod tests {
 
         #[test]
         fn any_bytes_come_to_an_end(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), Just(b'['), Just(b'{'), Just(b'\\')], 0..60)) {
-            prop_assert!(items(&bytes).count() <= bytes.len());
             let mut cursor = Cursor::new(&bytes);
             cursor.open(b'{');
             let mut count = 0;

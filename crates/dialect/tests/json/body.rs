@@ -147,3 +147,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn it_is_known_which_arrays_hold_nothing_but_objects() {
+    for (value, expect) in [
+        ("[]", true),
+        ("[ ]", true),
+        ("[{}]", true),
+        (r#"[{"a":[1,[2]]} , {"b":{"c":["x"]}}]"#, true),
+        (r#"[{"a":1},[{}]]"#, false),
+        (r#"["{",{}]"#, false),
+        ("[{},null]", false),
+        ("[1]", false),
+        ("{\"a\":[1]}", true),
+        ("\"text\"", true),
+    ] {
+        for around in [("{", "}"), (r#"{"before":["x"],"#, r#","after":[1]}"#)] {
+            let text = format!("{}\"messages\": {value} {}", around.0, around.1);
+            let body = Body::read(Bytes::from(text.clone())).expect(&text);
+            assert_eq!(body.only_objects("messages"), expect, "{text}");
+            assert!(body.only_objects("missing"));
+        }
+    }
+    let twice = Body::read(Bytes::from_static(br#"{"messages":[{}],"messages":[1]}"#)).expect("JSON");
+    assert!(!twice.only_objects("messages"), "the last one counts");
+}

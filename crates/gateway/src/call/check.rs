@@ -72,8 +72,7 @@ pub(super) fn check(operation: Operation, dialect: Dialect, body: &Body) -> Resu
     }
     match operation {
         Operation::Generate | Operation::CountTokens
-            if dialect != Dialect::Responses
-                && !body.items("messages").all(|message| message.starts_with(b"{")) =>
+            if dialect != Dialect::Responses && !body.only_objects("messages") =>
         {
             return Err(wrong_type("messages", "an array of objects"));
         }
