@@ -80,7 +80,7 @@ enum State {
 }
 
 /// Finds the parts of a form in bytes that arrive in any pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scanner {
     /// `--` and the boundary.
     delimiter: Finder<'static>,
@@ -135,11 +135,6 @@ impl Scanner {
             State::Start if self.held.is_empty() => flaw("it is empty"),
             _ => flaw("it ends before its last delimiter"),
         }
-    }
-
-    /// Whether the last delimiter was seen.
-    pub fn ended(&self) -> bool {
-        matches!(self.state, State::Epilogue(_))
     }
 
     fn start(&mut self, input: &mut Bytes, out: &mut Vec<Piece>) -> Result<(), Flaw> {

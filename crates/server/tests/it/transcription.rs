@@ -1,6 +1,6 @@
 //! Audio uploads: every part in its order, nothing stored that need not be, every format of answer, and bad forms.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use simulator::Settings;
@@ -40,6 +40,15 @@ fn upload(body: impl AsRef<[u8]>) -> Request {
 /// Some bytes of audio: no two places alike, and all of them hostile to text.
 fn audio(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| ((at * 31) ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+/// Waits until something lies on disk, or nothing.
+async fn spooled(gateway: &TestGateway, some: bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while gateway.metrics().await.contains("ferrovia_upload_spool_bytes{} 0") == some {
+        assert!(Instant::now() < until, "something lies on disk: {}", !some);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn engine(reply: Reply) -> FakeUpstream {
@@ -139,11 +148,10 @@ async fn a_client_that_leaves_while_it_uploads_stops_the_upstream_and_frees_the_
             client.leave(Leaving::Close);
             upstream.wait_for_hangup(PROBES + 1).await;
         } else {
-            let stored = async || !gateway.metrics().await.contains("ferrovia_upload_spool_bytes{} 0");
-            while !stored().await {}
+            spooled(&gateway, true).await;
             client.leave(Leaving::Reset);
         }
-        while !gateway.metrics().await.contains("ferrovia_upload_spool_bytes{} 0") {}
+        spooled(&gateway, false).await;
     }
     assert_eq!(upstream.requests().len(), PROBES + 1);
     eventually(Duration::from_secs(10), || gateway.count("call") == 2).await;

@@ -1,10 +1,11 @@
 //! A form on its way through: its pieces in the order in which they came, with the model's name apart.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dialect::multipart::{Piece, Scanner};
 use domain::Fault;
 use futures_util::{StreamExt, stream};
@@ -32,6 +33,9 @@ enum Place {
 #[derive(Debug, Default)]
 pub struct Form {
     places: Vec<Place>,
+    /// What is to be the next place in memory. Put together, because a body may come in pieces of a byte each, of which
+    /// every one would cost a hundred.
+    gathered: BytesMut,
     model: Vec<u8>,
     in_memory: usize,
     spool: Option<Arc<Spool>>,
@@ -39,7 +43,7 @@ pub struct Form {
     /// The length of everything as the client wrote it, if something is still arriving.
     length: Option<u64>,
     /// Nothing was still arriving when the form was understood.
-    pub(super) all_read: bool,
+    all_read: bool,
     /// The format that the answer is asked for in.
     pub(super) format: Option<String>,
 }
@@ -49,31 +53,44 @@ impl Form {
         self.in_memory
     }
 
-    pub(super) fn add(&mut self, bytes: Bytes) {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
         self.in_memory += bytes.len();
-        self.places.push(Place::Memory(bytes));
+        self.gathered.extend_from_slice(bytes);
     }
 
-    pub(super) fn add_model(&mut self, bytes: Bytes) {
+    /// What was gathered has its place.
+    fn settle(&mut self) {
+        if !self.gathered.is_empty() {
+            self.places.push(Place::Memory(self.gathered.split().freeze()));
+        }
+    }
+
+    pub(super) fn add_model(&mut self, bytes: &[u8]) {
+        self.settle();
         if self.model.is_empty() {
             self.places.push(Place::Model);
         }
-        self.model.extend_from_slice(&bytes);
+        self.model.extend_from_slice(bytes);
     }
 
     pub(super) fn add_spooled(&mut self, from: u64, length: u64) {
+        self.settle();
         match self.places.last_mut() {
             Some(Place::Spool(_, before)) => *before += length,
             _ => self.places.push(Place::Spool(from, length)),
         }
     }
 
-    pub(super) fn keep(&mut self, spool: Spool) {
-        self.spool = Some(Arc::new(spool));
+    /// That was all of it.
+    pub(super) fn end(&mut self, spool: Option<Spool>) {
+        self.settle();
+        self.spool = spool.map(Arc::new);
+        self.all_read = true;
     }
 
     /// The rest comes later.
     pub(super) fn follow(&mut self, rest: Rest, length: Option<u64>) {
+        self.settle();
         self.rest = Some(rest);
         self.length = length;
     }
@@ -151,7 +168,7 @@ pub(super) struct Rest {
     room: usize,
     limit: usize,
     /// Looked at, and not passed on yet.
-    ready: std::collections::VecDeque<Bytes>,
+    ready: VecDeque<Bytes>,
 }
 
 impl fmt::Debug for Rest {
@@ -161,13 +178,16 @@ impl fmt::Debug for Rest {
 }
 
 impl Rest {
-    pub(super) fn new(source: InboundBody, scanner: Scanner, fields: Fields) -> Rest {
-        Rest { source, scanner, fields, room: 0, limit: 0, ready: Default::default() }
-    }
-
-    /// With this many bytes of a limit left.
-    pub(super) fn limited(self, room: usize, limit: usize) -> Rest {
-        Rest { room, limit, ..self }
+    /// What comes from this source, of which so many bytes were `read` before.
+    pub(super) fn new(
+        source: InboundBody,
+        scanner: Scanner,
+        fields: Fields,
+        read: usize,
+        limit: usize,
+    ) -> Rest {
+        let room = limit.saturating_sub(read);
+        Rest { source, scanner, fields, room, limit, ready: VecDeque::new() }
     }
 
     fn arrive(self) -> Pieces {
@@ -223,4 +243,26 @@ pub(crate) fn refused<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Fault>
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_that_came_byte_by_byte_costs_no_more_than_its_bytes() {
+        let mut form = Form::default();
+        for _ in 0..10_000 {
+            form.add(b"a");
+        }
+        form.add_model(b"m");
+        form.add_model(b"n");
+        for _ in 0..10_000 {
+            form.add(b"b");
+        }
+        form.end(None);
+        assert_eq!((form.places.len(), form.length(), form.model()), (3, Some(20_002), &b"mn"[..]));
+        let OutBody::Segments(segments) = form.body("model") else { panic!("it is all in memory") };
+        assert_eq!(segments.concat(), [&b"a".repeat(10_000)[..], b"model", &b"b".repeat(10_000)].concat());
+    }
 }

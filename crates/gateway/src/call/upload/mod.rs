@@ -120,13 +120,13 @@ impl Reading<'_> {
             let (Piece::Frame(bytes) | Piece::Data(bytes)) = piece else { continue };
             if is_model {
                 // kept apart, wherever the rest is
-                self.form.add_model(bytes);
+                self.form.add_model(&bytes);
             } else if self.spool.is_some() || self.form.in_memory() + bytes.len() > IN_MEMORY {
                 self.spool(&bytes).await?;
             } else {
                 let needed = self.form.in_memory() + bytes.len();
                 self.held.grow(needed, IN_MEMORY, self.gateway.settings.memory_limit)?;
-                self.form.add(bytes);
+                self.form.add(&bytes);
             }
         }
         Ok(())
@@ -136,6 +136,9 @@ impl Reading<'_> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
             None => {
+                // what waits to be written is held as well
+                let needed = self.form.in_memory() + spool::BLOCK;
+                self.held.grow(needed, IN_MEMORY + spool::BLOCK, self.gateway.settings.memory_limit)?;
                 let spool =
                     Spool::open(&self.gateway.settings.spool, &self.gateway.metrics.spooled.0).await?;
                 self.spool.insert(spool)
@@ -156,10 +159,7 @@ impl Reading<'_> {
     ) -> Result<Call, Fault> {
         self.scanner.finish().map_err(|flaw| flawed(&flaw))?;
         self.fields.check_file()?;
-        if let Some(spool) = self.spool.take() {
-            self.form.keep(spool);
-        }
-        self.form.all_read = true;
+        self.form.end(self.spool.take());
         self.call(headers, request_id, operation)
     }
 
@@ -172,9 +172,8 @@ impl Reading<'_> {
         length: Option<u64>,
         operation: Operation,
     ) -> Result<Call, Fault> {
-        let rest =
-            Rest::new(source, std::mem::replace(&mut self.scanner, Scanner::new("")), self.fields.clone());
-        self.form.follow(rest.limited(self.limit - self.read.min(self.limit), self.limit), length);
+        let (scanner, fields) = (self.scanner.clone(), self.fields.clone());
+        self.form.follow(Rest::new(source, scanner, fields, self.read, self.limit), length);
         self.call(headers, request_id, operation)
     }
 

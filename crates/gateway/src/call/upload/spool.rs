@@ -16,7 +16,7 @@ use upstream::BoxError;
 use super::no_spool;
 
 /// So many bytes go to the disk, or come from it, at one time.
-const BLOCK: usize = 256 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
 
 /// Where uploads are stored, and how many bytes.
 #[derive(Clone, Debug)]
