@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dialect::multipart::{Part, Piece, Scanner};
 use futures_util::{FutureExt, stream};
 
-use crate::headed;
+use crate::{cut, headed, with_returns};
 
 pub(crate) fn run(input: &[u8]) {
     let (cuts, text) = headed(input);
@@ -25,29 +25,6 @@ pub(crate) fn run(input: &[u8]) {
     let Some(theirs) = elsewhere(&form) else { return };
     let ours: Vec<_> = found.into_iter().map(|(part, value)| (part.name, value)).collect();
     assert_eq!(ours, theirs, "another reader finds other parts");
-}
-
-fn with_returns(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 32);
-    for (at, byte) in text.iter().enumerate() {
-        if *byte == b'\n' && (at == 0 || text[at - 1] != b'\r') {
-            out.push(b'\r');
-        }
-        out.push(*byte);
-    }
-    out
-}
-
-/// The text in pieces whose lengths the bytes of `cuts` are.
-fn cut<'a>(mut text: &'a [u8], cuts: &[u8]) -> Vec<&'a [u8]> {
-    let mut pieces = Vec::new();
-    for length in cuts {
-        let (piece, rest) = text.split_at(usize::from(*length).min(text.len()));
-        pieces.push(piece);
-        text = rest;
-    }
-    pieces.push(text);
-    pieces
 }
 
 /// The parts and their values; `None` if it is no form. All bytes come back, in order.

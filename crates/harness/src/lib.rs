@@ -7,6 +7,7 @@
 //!
 //! Inputs are readable: a first line says what shall be tried, where there is a choice; the rest is the text itself.
 
+mod answer;
 mod form;
 mod large;
 mod look;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "paths", run: paths::run },
     Target { name: "selector", run: selector::run },
     Target { name: "form", run: form::run },
+    Target { name: "answer", run: answer::run },
     Target { name: "settings", run: settings::run },
 ];
 
@@ -73,4 +75,28 @@ fn dialect(letter: Option<&u8>) -> domain::Dialect {
         Some(b'f') => domain::Dialect::Foreign,
         _ => domain::Dialect::Chat,
     }
+}
+
+/// Gives every line feed its carriage return.
+fn with_returns(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 32);
+    for (at, byte) in text.iter().enumerate() {
+        if *byte == b'\n' && (at == 0 || text[at - 1] != b'\r') {
+            out.push(b'\r');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+/// The text in pieces whose lengths the bytes of `cuts` are.
+fn cut<'a>(mut text: &'a [u8], cuts: &[u8]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    for length in cuts {
+        let (piece, rest) = text.split_at(usize::from(*length).min(text.len()));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces.push(text);
+    pieces
 }

@@ -216,3 +216,8 @@ fn that_settings_load_or_are_reported_holds_for_mutations() {
 fn that_cuts_do_not_matter_to_a_form_holds_for_mutations() {
     holds_for_mutations("form");
 }
+
+#[test]
+fn that_cuts_do_not_matter_to_an_answer_holds_for_mutations() {
+    holds_for_mutations("answer");
+}

@@ -62,9 +62,7 @@ impl Dialer {
                 Stream::Tls(Box::new(encrypted))
             }
         };
-        Link::open(|| stream)
-            .await
-            .map_err(|error| SendError::Reset { at: target.place(), detail: root(&error) })
+        Ok(Link::new(stream))
     }
 
     async fn reach(&self, target: &Target) -> Result<TcpStream, SendError> {

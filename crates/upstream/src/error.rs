@@ -160,17 +160,6 @@ impl BodyError {
     pub fn sentence(&self) -> String {
         self.to_string()
     }
-
-    pub(crate) fn from_hyper(error: &hyper::Error) -> BodyError {
-        match io_cause(error).map(io::Error::kind) {
-            Some(io::ErrorKind::UnexpectedEof) => BodyError::Cut,
-            Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-                BodyError::Invalid { detail: root(error) }
-            }
-            _ if error.is_incomplete_message() => BodyError::Cut,
-            _ => BodyError::Reset { detail: root(error) },
-        }
-    }
 }
 
 impl fmt::Display for BodyError {
@@ -195,7 +184,7 @@ impl std::error::Error for BodyError {
     }
 }
 
-/// The words of the innermost cause: hyper's own only say in which part of its work it failed.
+/// The words of the innermost cause: those around it only say in which part of the work it failed.
 pub(crate) fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -214,17 +203,6 @@ pub(crate) fn words(error: &io::Error) -> String {
         Some(at) => text[..at].to_lowercase(),
         None => text,
     }
-}
-
-fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 fn seconds(time: Duration) -> String {

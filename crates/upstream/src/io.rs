@@ -3,7 +3,6 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,8 +11,6 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
-
-use crate::link::Wire;
 
 /// A TCP socket on which a failed write never hides what can still be read.
 ///
@@ -93,32 +90,16 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// The most that one read brings. hyper doubles its buffer when a read fills it: one byte less than a power of two keeps it
-/// at that, so that a client who hardly reads holds a few small pieces and not a few large ones.
-const PIECE: usize = (16 << 10) - 1;
-
-/// What hyper reads from and writes to. Notes on the [`Wire`] that the peer has said something.
-pub(crate) struct Io {
-    stream: Stream,
-    wire: Arc<Wire>,
-}
-
-/// Plain or encrypted.
+/// What a connection reads from and writes to: plain or encrypted.
 pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
 }
 
-impl Io {
-    pub(crate) fn new(stream: Stream, wire: Arc<Wire>) -> Io {
-        Io { stream, wire }
-    }
-}
-
 /// The same call on whichever stream there is.
 macro_rules! on_stream {
     ($io:expr, $stream:ident => $call:expr) => {
-        match &mut $io.stream {
+        match &mut *$io {
             Stream::Plain(inner) => {
                 let $stream = Pin::new(inner);
                 $call
@@ -131,30 +112,17 @@ macro_rules! on_stream {
     };
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = if buf.remaining() <= PIECE {
-            on_stream!(self, stream => stream.poll_read(cx, buf))
-        } else {
-            let mut piece = ReadBuf::new(buf.initialize_unfilled_to(PIECE));
-            let result = on_stream!(self, stream => stream.poll_read(cx, &mut piece));
-            let read = piece.filled().len();
-            buf.advance(read);
-            result
-        };
-        if buf.filled().len() > before {
-            self.wire.note_read();
-        }
-        result
+        on_stream!(self, stream => stream.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         on_stream!(self, stream => stream.poll_write(cx, buf))
     }
@@ -168,10 +136,7 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(inner) => inner.is_write_vectored(),
-            Stream::Tls(inner) => inner.is_write_vectored(),
-        }
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,223 +1,206 @@
 //! One open connection, driven by whoever holds it.
 
 use std::{
-    future::poll_fn,
+    io,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use futures_util::task::AtomicWaker;
-use http::{Request, Response};
-use hyper::client::conn::{
-    TrySendError,
-    http1::{Builder, Connection, SendRequest},
-};
-use hyper_util::rt::TokioIo;
-use tokio::task::coop::unconstrained;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, Method};
+use tokio::io::AsyncReadExt;
 
 use crate::{
-    body::SendBody,
-    io::{Io, Stream},
+    error::{BodyError, words},
+    http1::{Body, Head, Heads, Malformed, request},
+    io::Stream,
+    output::{Output, Upload, WriteError},
 };
 
-/// The most a response head may take, and the most that one read brings, in bytes.
-const BUFFER: usize = 64 * 1024;
+/// The room that the first read gets: enough for most replies, and for many events.
+const SMALL: usize = 4 << 10;
 
-/// A connection and the handle that puts requests on it.
-///
-/// Dropping it closes the socket at once: nothing else holds it.
+/// The most that one read brings, so that a client who hardly reads holds a few small pieces and not a few large ones.
+const LARGE: usize = 16 << 10;
+
+/// The least room worth a read.
+const LEAST: usize = 512;
+
+/// A connection. Dropping it closes the socket at once: nothing else holds it.
 pub(crate) struct Link {
-    requests: SendRequest<SendBody>,
-    /// Gone when the connection ended.
-    connection: Option<Connection<TokioIo<Io>, SendBody>>,
-    wire: Arc<Wire>,
-    waker: Waker,
+    stream: Stream,
+    input: BytesMut,
+    /// How much room the next read gets.
+    room: usize,
+    output: Output,
+    heads: Heads,
+    /// Whether the peer has sent anything since the last request was begun.
+    heard: bool,
+    /// Whether the peer has ended its side.
+    ended: bool,
+}
+
+/// Why no head came.
+#[derive(Debug)]
+pub(crate) enum HeadError {
+    /// The connection ended.
+    Ended,
+    /// The connection broke.
+    Broken(io::Error),
+    /// What came is no head.
+    Malformed(Malformed),
+    /// The request's own body failed.
+    Upload(crate::BoxError),
 }
 
 impl Link {
     /// Puts HTTP/1.1 on a fresh stream. Sends nothing yet.
-    pub(crate) async fn open(stream: impl FnOnce() -> Stream) -> Result<Box<Link>, hyper::Error> {
-        let wire = Arc::new(Wire::default());
-        let io = TokioIo::new(Io::new(stream(), wire.clone()));
-        let (requests, connection) = Builder::new().max_buf_size(BUFFER).handshake(io).await?;
-        let waker = Waker::from(wire.clone());
-        Ok(Box::new(Link { requests, connection: Some(connection), wire, waker }))
-    }
-
-    /// Sends one request and waits for the head of its response. The body that comes with it moves
-    /// only while [`Link::drive`] is called.
-    pub(crate) async fn exchange(
-        &mut self,
-        request: Request<SendBody>,
-    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<SendBody>>> {
-        self.wire.seen.store(false, Ordering::Relaxed);
-        // Unconstrained: a future that is out of budget wakes its waker, and `take` gives it none.
-        let mut answer = pin!(unconstrained(self.requests.try_send_request(request)));
-        poll_fn(|cx| {
-            // What went wrong also reaches `answer`.
-            let _ = self.drive(cx);
-            self.take(|cx| answer.as_mut().poll(cx))
+    pub(crate) fn new(stream: Stream) -> Box<Link> {
+        Box::new(Link {
+            stream,
+            input: BytesMut::new(),
+            room: SMALL,
+            output: Output::default(),
+            heads: Heads::default(),
+            heard: false,
+            ended: false,
         })
-        .await
     }
 
-    /// Moves bytes in both directions as far as they go now, and has `cx` woken when more can.
-    pub(crate) fn drive(&mut self, cx: &Context<'_>) -> Result<(), hyper::Error> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        self.wire.caller.register(cx.waker());
-        match pin!(connection).poll(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(result) => {
-                // Dropped here, so that a request still queued inside comes back to its sender.
-                self.connection = None;
-                result
+    /// Begins a request. Nothing is written before [`Link::poll_head`].
+    pub(crate) fn begin(&mut self, head: &request::Head<'_>, body: Upload) {
+        self.heard = false;
+        self.heads = Heads::default();
+        self.output.begin(|out| head.write(out), body);
+    }
+
+    /// Whether the request's body can be sent again.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.output.is_replayable()
+    }
+
+    /// The request's body from its beginning.
+    pub(crate) fn take_back(&mut self) -> Upload {
+        self.output.take_back()
+    }
+
+    /// Writes the request and waits for the head of its response, whose fields go into `headers`.
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        headers: &mut HeaderMap,
+    ) -> Poll<Result<Head, HeadError>> {
+        // an answer may come, and count, before the request was written
+        match self.output.poll(&mut self.stream, cx) {
+            Poll::Ready(Err(WriteError::Body(error))) => return Poll::Ready(Err(HeadError::Upload(error))),
+            Poll::Ready(Err(WriteError::Io(error))) => return Poll::Ready(Err(HeadError::Broken(error))),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        loop {
+            if let Some(head) =
+                self.heads.take(&mut self.input, method, headers).map_err(HeadError::Malformed)?
+            {
+                self.output.forget();
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.poll_read(cx)).map_err(HeadError::Broken)? == 0 {
+                let cut_off = std::mem::take(&mut self.heads).close(&self.input);
+                return Poll::Ready(Err(cut_off.map_or_else(HeadError::Malformed, |()| HeadError::Ended)));
             }
         }
     }
 
-    /// Takes what the last [`Link::drive`] has brought, through one of hyper's channels.
-    ///
-    /// Only `drive` fills those channels, so nobody need be woken by them; and the wake that taking
-    /// from them sends to the connection would be for ourselves, who drive it anyway before the next
-    /// take. Left alone it would cost each event a second round through the caller's task.
-    pub(crate) fn take<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        self.wire.hush();
-        let result = poll(&mut Context::from_waker(Waker::noop()));
-        self.wire.unhush(result.is_pending());
-        result
+    /// The next piece of a body; `None` at its end. What is left of the request is written meanwhile.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            match body.take(&mut self.input) {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if body.ended() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(Malformed(what)) => {
+                    return Poll::Ready(Some(Err(BodyError::Invalid { detail: what.into_owned() })));
+                }
+            }
+            if let Err(error) = self.write_on(cx) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(0) if body.ends_with_connection() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(BodyError::Cut))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(broken(&error)))),
+            }
+        }
     }
 
-    /// Whether the peer has sent anything since the last request was handed over.
+    /// Writes more of a request whose answer came early.
+    fn write_on(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        if self.output.ended() {
+            return Ok(());
+        }
+        match self.output.poll(&mut self.stream, cx) {
+            Poll::Ready(Ok(())) => self.output.forget(),
+            Poll::Ready(Err(WriteError::Body(error))) => return Err(BodyError::ClientBody(error)),
+            Poll::Ready(Err(WriteError::Io(error))) => return Err(broken(&error)),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Reads once; 0 if the peer has ended its side.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.input.capacity() - self.input.len() < LEAST {
+            self.input.reserve(self.room);
+        }
+        let room = (self.input.capacity() - self.input.len()).min(LARGE);
+        let mut buffer = (&mut self.input).limit(room);
+        let read = ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx))?;
+        self.heard |= read > 0;
+        self.ended = read == 0;
+        if read == room {
+            self.room = (self.room * 2).min(LARGE);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether the peer has sent anything since the last request was begun.
     pub(crate) fn heard(&self) -> bool {
-        self.wire.seen.load(Ordering::Relaxed)
+        self.heard
     }
 
-    /// Whether the connection has ended.
-    pub(crate) fn ended(&self) -> bool {
-        self.connection.is_none()
-    }
-
-    /// Whether another request may be sent: the last one fully written, its answer fully read, and
-    /// neither side against it.
-    pub(crate) fn rested(&mut self) -> bool {
-        if !self.ended() && !self.requests.is_ready() {
-            self.look();
-        }
-        // Who used it last need not be woken for it, nor be kept alive by it.
-        self.wire.caller.take();
-        !self.ended() && self.requests.is_ready()
-    }
-
-    /// Whether an idle connection is still open, as far as the runtime has been told.
+    /// Whether another request may be sent: the last one written whole, nothing unasked for behind its answer, and
+    /// the peer still there, as far as the runtime has been told.
     pub(crate) fn alive(&mut self) -> bool {
-        self.look();
-        self.rested()
+        // who used it last need not be woken for it, nor be kept alive by it
+        let mut cx = Context::from_waker(Waker::noop());
+        self.output.ended()
+            && self.input.is_empty()
+            && !self.ended
+            && pin!(self.stream.read(&mut [0])).poll(&mut cx).is_pending()
     }
 
-    fn look(&mut self) {
-        // An error on an idle connection ends it, and that is all there is to know.
-        let _ = self.drive(&Context::from_waker(Waker::noop()));
-    }
-}
-
-/// What the bytes' end of a connection tells its holder.
-#[derive(Default)]
-pub(crate) struct Wire {
-    /// The task that waits for this connection now.
-    caller: AtomicWaker,
-    /// Set while the holder takes from hyper's channels: wakes are then noted, not passed on.
-    hushed: AtomicBool,
-    missed: AtomicBool,
-    /// Whether anything was read since the last request.
-    seen: AtomicBool,
-}
-
-impl Wire {
-    pub(crate) fn note_read(&self) {
-        self.seen.store(true, Ordering::Relaxed);
-    }
-
-    fn hush(&self) {
-        self.missed.store(false, Ordering::SeqCst);
-        self.hushed.store(true, Ordering::SeqCst);
-    }
-
-    /// If nothing was taken the holder goes to sleep, so a wake noted meanwhile must reach it.
-    fn unhush(&self, sleeps: bool) {
-        self.hushed.store(false, Ordering::SeqCst);
-        if sleeps && self.missed.swap(false, Ordering::SeqCst) {
-            self.caller.wake();
+    /// Gives back what a large answer took.
+    pub(crate) fn rest(&mut self) {
+        if self.room > SMALL {
+            self.room = SMALL;
+            self.input = BytesMut::new();
         }
     }
 }
 
-impl Wake for Wire {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.hushed.load(Ordering::SeqCst) {
-            self.missed.store(true, Ordering::SeqCst);
-            // Either the holder sees the note when it ends its hush, or we see that it has ended it.
-            if self.hushed.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-        self.caller.wake();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    fn wire() -> (Arc<Wire>, Arc<Count>) {
-        let (wire, count) = (Arc::new(Wire::default()), Arc::new(Count::default()));
-        wire.caller.register(&Waker::from(count.clone()));
-        (wire, count)
-    }
-
-    #[test]
-    fn a_wake_during_a_hush_reaches_a_holder_that_goes_to_sleep() {
-        let (wire, count) = wire();
-        wire.hush();
-        wire.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::SeqCst), 0);
-        wire.unhush(true);
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
-    }
-
-    #[test]
-    fn a_wake_during_a_hush_is_spared_a_holder_that_took_something() {
-        let (wire, count) = wire();
-        wire.hush();
-        wire.wake_by_ref();
-        wire.unhush(false);
-        assert_eq!(count.0.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn a_wake_outside_a_hush_passes_at_once() {
-        let (wire, count) = wire();
-        wire.hush();
-        wire.unhush(true);
-        wire.wake_by_ref();
-        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+/// What it means that reading or writing failed in the middle of an answer.
+fn broken(error: &io::Error) -> BodyError {
+    match error.kind() {
+        // TLS that ended without saying so
+        io::ErrorKind::UnexpectedEof => BodyError::Cut,
+        _ => BodyError::Reset { detail: words(error) },
     }
 }

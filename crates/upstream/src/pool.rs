@@ -1,14 +1,14 @@
 //! The pool: one request in, one answer out.
 
 use std::{
-    collections::HashMap,
     fmt,
+    future::poll_fn,
+    io,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response, StatusCode, Version};
-use hyper::client::conn::TrySendError;
+use http::{HeaderMap, Method, StatusCode};
 use parking_lot::RwLock;
 use tokio::{
     runtime::{self, Handle},
@@ -16,11 +16,13 @@ use tokio::{
 };
 
 use crate::{
-    body::{Outbound, SendBody, Slot, copy},
+    body::Outbound,
     connect::Dialer,
-    error::{SendError, root},
+    error::{SendError, words},
+    http1::{Head, Malformed, request},
     incoming::{Incoming, Lease},
-    link::Link,
+    link::{HeadError, Link},
+    output::Upload,
     shard::Shard,
     target::Target,
 };
@@ -84,7 +86,8 @@ struct Inner {
     max_idle: Duration,
     max_idle_per_target: usize,
     dialer: Dialer,
-    shards: RwLock<HashMap<runtime::Id, Arc<Shard>>>,
+    /// One for each runtime: as many as there are cores.
+    shards: RwLock<Vec<(runtime::Id, Arc<Shard>)>>,
 }
 
 impl Pool {
@@ -115,25 +118,25 @@ impl Pool {
         request: Outbound,
         limits: &Limits,
     ) -> Result<Answer, SendError> {
-        let (mut message, slot) = request.into_message(target)?;
+        let Outbound { method, path_and_query, mut headers, body } = request;
+        request::check_target(&path_and_query)?;
+        let mut body = Upload::new(body);
+        let length = body.length();
+        let begin = |link: &mut Link, headers: &HeaderMap, body: Upload| {
+            let (method, target, host) = (&method, &*path_and_query, target.host_header());
+            link.begin(&request::Head { method, target, host, headers, length }, body);
+        };
         let shard = self.shard();
 
-        while let Some(mut link) = shard.take(target.id()) {
-            let replay = copy(&message);
-            match exchange(target, &mut link, message, limits).await? {
-                Ok(response) => {
-                    return answer(target, response, link, shard, slot, limits, None);
-                }
-                // Closed while it was idle: not a byte was written, the next one may be better.
-                Err(TrySend { unsent: Some(back), .. }) => message = back,
+        if let Some(mut link) = shard.take(target.id()) {
+            begin(&mut link, &headers, body);
+            match exchange(target, &mut link, &method, &mut headers, limits).await? {
+                Ok(head) => return Ok(answer(target, head, link, shard, limits, None)),
                 // Closed under our hands. No response began, so the server has most likely not seen it.
-                Err(TrySend { unsent: None, error }) => match replay {
-                    Some(replay) if !link.heard() && !error.is_user() => {
-                        message = replay;
-                        break;
-                    }
-                    _ => return Err(classify(target, &error, link.heard(), slot)),
-                },
+                Err(HeadError::Ended | HeadError::Broken(_)) if !link.heard() && link.is_replayable() => {
+                    body = link.take_back();
+                }
+                Err(error) => return Err(classify(target, error, link.heard())),
             }
         }
 
@@ -142,27 +145,28 @@ impl Pool {
         let mut link = Box::pin(self.inner.dialer.open(target, limits.connect)).await?;
         let took = began.elapsed();
         tracing::debug!(to = ?target, ?took, "connected");
-        match exchange(target, &mut link, message, limits).await? {
-            Ok(response) => answer(target, response, link, shard, slot, limits, Some(took)),
-            Err(TrySend { error, .. }) => Err(classify(target, &error, link.heard(), slot)),
+        begin(&mut link, &headers, body);
+        match exchange(target, &mut link, &method, &mut headers, limits).await? {
+            Ok(head) => Ok(answer(target, head, link, shard, limits, Some(took))),
+            Err(error) => Err(classify(target, error, link.heard())),
         }
     }
 
     /// How many connections wait for their next use, in all runtimes.
     pub fn idle_connections(&self) -> usize {
-        self.inner.shards.read().values().map(|shard| shard.count()).sum()
+        self.inner.shards.read().iter().map(|(_, shard)| shard.count()).sum()
     }
 
     /// Closes the idle connections to a target that is no longer configured.
     pub fn forget(&self, target: &Target) {
-        for shard in self.inner.shards.read().values() {
+        for (_, shard) in &*self.inner.shards.read() {
             shard.forget(target.id());
         }
     }
 
     fn shard(&self) -> Arc<Shard> {
         let runtime = Handle::current().id();
-        if let Some(shard) = self.inner.shards.read().get(&runtime) {
+        if let Some((_, shard)) = self.inner.shards.read().iter().find(|(id, _)| *id == runtime) {
             return shard.clone();
         }
         // Started before the lock is taken: on a runtime that is shutting down, the shard's keeper ends
@@ -171,7 +175,13 @@ impl Pool {
         let shard = Shard::start(self.inner.max_idle, self.inner.max_idle_per_target, move |shard| {
             Inner::drop_shard(&pool, runtime, shard);
         });
-        self.inner.shards.write().entry(runtime).or_insert(shard).clone()
+        let mut shards = self.inner.shards.write();
+        if let Some((_, theirs)) = shards.iter().find(|(id, _)| *id == runtime) {
+            // another thread of this runtime was faster
+            return theirs.clone();
+        }
+        shards.push((runtime, shard.clone()));
+        shard
     }
 }
 
@@ -186,87 +196,57 @@ impl Inner {
     fn drop_shard(pool: &Weak<Inner>, runtime: runtime::Id, shard: &Weak<Shard>) {
         let Some(pool) = pool.upgrade() else { return };
         let mut shards = pool.shards.write();
-        let ours = shards.get(&runtime).is_some_and(|found| std::ptr::eq(Arc::as_ptr(found), shard.as_ptr()));
-        let gone = if ours { shards.remove(&runtime) } else { None };
+        let is_ours = |found: &Arc<Shard>| std::ptr::eq(Arc::as_ptr(found), shard.as_ptr());
+        let ours = shards.iter().position(|(id, found)| *id == runtime && is_ours(found));
+        let gone = ours.map(|at| shards.swap_remove(at));
         drop(shards);
         drop(gone);
     }
 }
 
-/// A request that got no response: the whole request if it was not begun, and why.
-struct TrySend {
-    unsent: Option<Request<SendBody>>,
-    error: hyper::Error,
-}
-
 /// One request over one connection. The outer error is the time limit's.
+///
+/// The response's fields take the place of the request's, once a byte of them has come.
 async fn exchange(
     target: &Target,
     link: &mut Link,
-    message: Request<SendBody>,
+    method: &Method,
+    headers: &mut HeaderMap,
     limits: &Limits,
-) -> Result<Result<Response<hyper::body::Incoming>, TrySend>, SendError> {
-    match timeout(limits.first_byte, link.exchange(message)).await {
-        Ok(Ok(response)) => Ok(Ok(response)),
-        Ok(Err(mut failed)) => {
-            let unsent = TrySendError::take_message(&mut failed);
-            Ok(Err(TrySend { unsent, error: failed.into_error() }))
-        }
-        Err(_) => Err(SendError::FirstByteTimeout { at: target.place(), after: limits.first_byte }),
-    }
+) -> Result<Result<Head, HeadError>, SendError> {
+    let head = poll_fn(|cx| link.poll_head(cx, method, headers));
+    let timed_out = |_| SendError::FirstByteTimeout { at: target.place(), after: limits.first_byte };
+    timeout(limits.first_byte, head).await.map_err(timed_out)
 }
 
 fn answer(
     target: &Target,
-    response: Response<hyper::body::Incoming>,
+    head: Head,
     link: Box<Link>,
     shard: Arc<Shard>,
-    slot: Slot,
     limits: &Limits,
     connected_in: Option<Duration>,
-) -> Result<Answer, SendError> {
-    let (head, body) = response.into_parts();
-    if head.status.is_informational() {
-        // 101 is the only one hyper passes on, and nobody asked to switch.
-        let detail = format!("status {} without having been asked for an upgrade", head.status.as_u16());
-        return Err(SendError::InvalidHead { at: target.place(), detail });
-    }
-    let keep = head.version == Version::HTTP_11;
-    let lease = Lease { link, shard, target: target.id(), idle: limits.idle_pool, slot, keep };
-    Ok(Answer {
-        status: head.status,
-        headers: head.headers,
-        body: Incoming::new(body, lease),
-        reused: connected_in.is_none(),
-        connected_in,
-    })
+) -> Answer {
+    let Head { status, headers, body, keep } = head;
+    let lease = Lease { link, shard, target: target.id(), idle: limits.idle_pool, keep };
+    Answer { status, headers, body: Incoming::new(body, lease), reused: connected_in.is_none(), connected_in }
 }
 
 /// What a failed exchange was. `heard` tells whether the peer said anything at all.
-fn classify(target: &Target, error: &hyper::Error, heard: bool, slot: Slot) -> SendError {
-    if let Some(error) = slot.and_then(|slot| slot.lock().take()) {
-        return SendError::ClientBody(error);
-    }
-    if error.is_body_write_aborted() {
-        return SendError::ClientBody("the request body ended before its announced length".into());
-    }
+fn classify(target: &Target, error: HeadError, heard: bool) -> SendError {
     let at = target.place();
-    if error.is_parse_too_large() {
-        let detail = "its response head is larger than 64 KiB or has more than 100 headers".to_owned();
-        return SendError::InvalidHead { at, detail };
+    match error {
+        HeadError::Upload(error) => SendError::ClientBody(error),
+        HeadError::Malformed(Malformed(what)) => SendError::InvalidHead { at, detail: what.into_owned() },
+        // TLS may end without saying so
+        HeadError::Broken(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            SendError::Reset { at, detail: words(&error) }
+        }
+        HeadError::Ended | HeadError::Broken(_) if heard => {
+            SendError::Reset { at, detail: "the response head was cut off".to_owned() }
+        }
+        HeadError::Ended | HeadError::Broken(_) => {
+            SendError::Reset { at, detail: "not a byte of a response came".to_owned() }
+        }
     }
-    if error.is_parse() {
-        return SendError::InvalidHead { at, detail: root(error) };
-    }
-    if error.is_canceled() && heard {
-        // It spoke before it was asked.
-        let detail = "it sent something before any request".to_owned();
-        return SendError::InvalidHead { at, detail };
-    }
-    let detail = match (heard, error.is_incomplete_message()) {
-        (true, true) => "the response head was cut off".to_owned(),
-        (false, true) => "not a byte of a response came".to_owned(),
-        _ => root(error),
-    };
-    SendError::Reset { at, detail }
 }

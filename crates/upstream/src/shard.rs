@@ -5,7 +5,7 @@
 //! over; a multi-thread runtime has one shard for all its threads.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Shard {
 #[derive(Default)]
 struct Shelf {
     /// Oldest first.
-    idle: HashMap<u64, VecDeque<Idle>>,
+    idle: BTreeMap<u64, VecDeque<Idle>>,
     count: usize,
     /// Set when the runtime ends: nothing is kept any more.
     closed: bool,
@@ -59,17 +59,18 @@ impl Shard {
         shard
     }
 
-    /// The most recently used connection to `target` whose time is not over.
+    /// The most recently used connection to `target` whose time is not over and which the server has not closed, as far
+    /// as this runtime knows.
     pub(crate) fn take(&self, target: u64) -> Option<Box<Link>> {
         loop {
-            let idle = {
+            let mut idle = {
                 let mut shelf = self.shelf.lock();
                 let idle = shelf.idle.get_mut(&target)?.pop_back()?;
                 shelf.count -= 1;
                 idle
             };
-            // An expired one is closed here, with the lock released.
-            if Instant::now() < idle.until {
+            // Others are closed here, with the lock released.
+            if Instant::now() < idle.until && idle.link.alive() {
                 return Some(idle.link);
             }
         }
