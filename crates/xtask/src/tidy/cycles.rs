@@ -12,8 +12,6 @@ pub(super) const KNOWN: &[(&str, &[&str])] = &[
     ("gateway", &["flight", "metrics", "reply", "routing", "trail"]),
     ("gateway", &["instance", "inventory"]),
     ("testkit", &["client", "upstream"]),
-    ("upstream", &["body", "error"]),
-    ("upstream", &["io", "link"]),
 ];
 
 /// For each module of a crate, the modules of that crate that it names.
