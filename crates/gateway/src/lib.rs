@@ -4,6 +4,7 @@
 //! response of bytes.
 
 pub mod call;
+mod figures;
 pub mod flight;
 pub mod front;
 pub mod headers;

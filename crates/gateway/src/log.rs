@@ -3,45 +3,40 @@
 //! The hand-over is bounded. When entries come faster than they are written, the newest are left out and counted; the
 //! figures of every call are in the metrics as well.
 
+mod line;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
-use serde::Serialize;
 
-/// What one call came to. The names are those of the log's fields.
-#[derive(Clone, Debug, Serialize)]
+pub use line::Lines;
+
+/// What one call came to.
+#[derive(Clone, Debug)]
 pub struct CallEntry {
     /// When it ended.
-    #[serde(serialize_with = "micros")]
     pub timestamp: Timestamp,
     /// `INFO`, or `WARN` where an upstream or the gateway failed.
     pub level: &'static str,
-    /// Always `call`.
-    pub message: &'static str,
     /// The request's id.
-    #[serde(serialize_with = "text")]
     pub request_id: Arc<str>,
     /// The trace id of its `traceparent`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
     /// HTTP method.
-    #[serde(serialize_with = "word")]
     pub method: http::Method,
     /// The route's template.
     pub route: &'static str,
     /// What was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<&'static str>,
     /// The status that the client got; 499 if it left before.
     pub status: u16,
     /// `complete`, `refused`, `failed` or `client_gone`.
     pub outcome: &'static str,
     /// The instance.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<domain::ProviderName>,
     /// The model, as the instance spells it, or as the client did if nobody has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<domain::ModelName>,
     /// Whether the answer was a stream.
     pub stream: bool,
@@ -52,55 +47,31 @@ pub struct CallEntry {
     /// Tokens of the prompt that a cache served.
     pub cached_tokens: u64,
     /// Seconds of audio heard, where audio was.
-    #[serde(skip_serializing_if = "is_zero")]
     pub audio_seconds: u64,
     /// The upstream did not report; the figures are our estimate.
     pub estimated: bool,
     /// Requests sent upstream.
     pub attempts: u32,
     /// From the head of the request to the end of the reply.
-    pub duration_ms: f64,
+    pub duration: Duration,
     /// From the head of the request to the first piece of the reply.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_byte_ms: Option<f64>,
+    pub first_byte: Option<Duration>,
     /// Spent waiting for upstreams, to the first piece of the reply.
-    pub upstream_ms: f64,
+    pub upstream: Duration,
     /// The gateway's own share of the time to the head of the reply.
-    pub gateway_ms: f64,
+    pub gateway: Duration,
     /// How the caller showed who it is.
     pub auth: &'static str,
     /// The caller's user path.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_path: Option<String>,
     /// The client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<std::net::IpAddr>,
     /// What went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The same for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     /// The upstream's status, where it answered with a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_status: Option<u16>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-fn micros<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{at:.6}"))
-}
-
-fn text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
-}
-
-fn word<S: serde::Serializer>(method: &http::Method, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(method.as_str())
 }
 
 /// So many entries wait to be written at most.
@@ -175,7 +146,6 @@ mod tests {
         CallEntry {
             timestamp: Timestamp::UNIX_EPOCH,
             level: "INFO",
-            message: "call",
             request_id: id.into(),
             trace_id: None,
             method: http::Method::POST,
@@ -192,10 +162,10 @@ mod tests {
             audio_seconds: 0,
             estimated: false,
             attempts: 1,
-            duration_ms: 1.5,
-            first_byte_ms: None,
-            upstream_ms: 1.0,
-            gateway_ms: 0.5,
+            duration: Duration::from_micros(1500),
+            first_byte: None,
+            upstream: Duration::from_millis(1),
+            gateway: Duration::from_micros(500),
             auth: "no_key",
             user_path: None,
             client: None,
@@ -228,15 +198,5 @@ mod tests {
         let mut taken = Vec::new();
         assert_eq!(log.take(&mut taken), Some(3));
         assert_eq!(taken.len(), WAITING);
-    }
-
-    #[test]
-    fn a_line_is_one_json_object() {
-        let line = serde_json::to_value(entry("a")).expect("an object");
-        assert_eq!(
-            (&line["message"], &line["timestamp"]),
-            (&"call".into(), &"1970-01-01T00:00:00.000000Z".into())
-        );
-        assert!(line.get("error").is_none());
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use domain::{Blame, FaultKind, Usage};
-use parking_lot::RwLock;
+use domain::{FaultKind, Usage};
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -96,11 +96,18 @@ struct FlightLabels {
 
 /// A call under way, counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct InFlight(Gauge<i64, AtomicI64>);
+pub(crate) struct InFlight(Arc<Series>);
+
+impl InFlight {
+    /// It is under way no longer; what it came to is counted here.
+    fn over(self) -> Arc<Series> {
+        self.0.clone()
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.in_flight.dec();
     }
 }
 
@@ -115,29 +122,36 @@ struct DeploymentLabels {
     model: Model,
 }
 
-/// What decides in which series a call is counted. Bounded as labels are: there are no more of these than rows of
-/// `gomodel_requests_total`, by outcome.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
-    provider: Text,
-    provider_name: Provider,
-    model: Model,
-    endpoint: Text,
-    word: &'static str,
-    status_code: Name<Answered>,
-    failed: bool,
-    stream: bool,
-}
-
-/// The series of calls of one kind.
+/// The series of calls of one kind, each made once there is something to count: so the next call of its kind looks for
+/// none, and no labels are hashed for each family.
 #[derive(Debug)]
 struct Series {
-    calls: Counter,
-    requests: Counter,
-    duration: Histogram,
-    first_byte: Histogram,
+    in_flight: Gauge<i64, AtomicI64>,
+    times: OnceLock<Times>,
+    ends: Mutex<Vec<(Ending, Ended)>>,
     tokens: [OnceLock<Counter>; TOKENS.len()],
     estimated: [OnceLock<Counter>; TOKENS.len()],
+}
+
+#[derive(Debug)]
+struct Times {
+    duration: Histogram,
+    first_byte: Histogram,
+}
+
+/// How a call ended, as far as it decides where it is counted. There are a few of these for each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    word: &'static str,
+    status_code: Answered,
+    failed: bool,
+}
+
+/// Where calls are counted that ended in one way.
+#[derive(Clone, Debug)]
+struct Ended {
+    calls: Counter,
+    requests: Counter,
 }
 
 /// Kinds of tokens.
@@ -145,7 +159,7 @@ const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
 
 /// Everything that is counted.
 pub struct Metrics {
-    registry: parking_lot::Mutex<Registry>,
+    registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     first_bytes: Family<DurationLabels, Histogram, fn() -> Histogram>,
@@ -156,9 +170,8 @@ pub struct Metrics {
     in_flight: Family<FlightLabels, Gauge<i64, AtomicI64>>,
     open: Gauge<i64, AtomicI64>,
     audio: Family<DeploymentLabels, Counter>,
-    /// The series of calls that went before, so that the next one like them looks for none: four labels are hashed
-    /// for each family otherwise.
-    known: RwLock<HashMap<Kind, Arc<Series>>>,
+    /// The series of calls that went before. Bounded as labels are.
+    known: RwLock<HashMap<DurationLabels, Arc<Series>>>,
     reloads: Family<ReloadLabels, Counter>,
     last_reload_successful: Gauge<i64, AtomicI64>,
     last_reload_success: Gauge<i64, AtomicI64>,
@@ -207,7 +220,7 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let mut registry = Registry::default();
         let metrics = Metrics {
-            registry: parking_lot::Mutex::default(),
+            registry: Mutex::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(seconds),
             first_bytes: Family::new_with_constructor(seconds),
@@ -308,85 +321,100 @@ impl Metrics {
         self.open.inc();
     }
 
-    /// The series of a call. Found with one look, if one like it went before.
-    fn series(&self, kind: Kind) -> Arc<Series> {
+    /// A call sets out; what is given back ends the counting.
+    pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> InFlight {
+        let series = self.series(DurationLabels {
+            provider: Name(route.instance.spec.name),
+            provider_name: Name(route.instance.name.clone()),
+            model: Name(route.model.clone()),
+            endpoint: Name(template),
+            stream: yes(stream),
+        });
+        series.in_flight.inc();
+        InFlight(series)
+    }
+
+    /// The series of a kind of calls.
+    fn series(&self, kind: DurationLabels) -> Arc<Series> {
         if let Some(series) = self.known.read().get(&kind) {
             return series.clone();
         }
-        let labels = DurationLabels {
+        let flights = FlightLabels {
             provider: kind.provider.clone(),
             provider_name: kind.provider_name.clone(),
-            model: kind.model.clone(),
             endpoint: kind.endpoint.clone(),
-            stream: yes(kind.stream),
+            stream: kind.stream.clone(),
         };
-        let requests = RequestLabels {
-            provider: kind.provider.clone(),
-            provider_name: kind.provider_name.clone(),
-            model: kind.model.clone(),
-            endpoint: kind.endpoint.clone(),
-            status_code: kind.status_code.clone(),
-            status_type: Name(if kind.failed { "error" } else { "success" }),
-            stream: yes(kind.stream),
-        };
-        let calls = EndpointLabels { endpoint: kind.endpoint.clone(), outcome: Name(kind.word) };
-        let series = Arc::new(Series {
-            calls: self.calls.get_or_create_owned(&calls),
-            requests: self.requests.get_or_create_owned(&requests),
-            duration: self.durations.get_or_create_owned(&labels),
-            first_byte: self.first_bytes.get_or_create_owned(&labels),
+        let series = Series {
+            in_flight: self.in_flight.get_or_create_owned(&flights),
+            times: OnceLock::new(),
+            ends: Mutex::default(),
             tokens: Default::default(),
             estimated: Default::default(),
-        });
-        self.known.write().insert(kind, series.clone());
-        series
-    }
-
-    /// A call sets out; what is given back ends the counting.
-    pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> InFlight {
-        let labels = FlightLabels {
-            provider: Name(route.instance.spec.name),
-            provider_name: Name(route.instance.name.clone()),
-            endpoint: Name(template),
-            stream: yes(stream),
         };
-        let gauge = self.in_flight.get_or_create_owned(&labels);
-        gauge.inc();
-        InFlight(gauge)
+        // who came at the same time may have been first
+        self.known.write().entry(kind).or_insert_with(|| Arc::new(series)).clone()
     }
 
-    pub(crate) fn ended(&self, outcome: &Outcome<'_>) {
+    /// Where calls that end in this way are counted.
+    fn ended_in(&self, series: &Series, kind: &dyn Fn() -> DurationLabels, ending: Ending) -> Ended {
+        let mut ends = series.ends.lock();
+        if let Some((_, ended)) = ends.iter().find(|(known, _)| *known == ending) {
+            return ended.clone();
+        }
+        let DurationLabels { provider, provider_name, model, endpoint, stream } = kind();
+        let calls = EndpointLabels { endpoint: endpoint.clone(), outcome: Name(ending.word) };
+        let requests = RequestLabels {
+            provider,
+            provider_name,
+            model,
+            endpoint,
+            status_code: Name(ending.status_code),
+            status_type: Name(if ending.failed { "error" } else { "success" }),
+            stream,
+        };
+        let ended = Ended {
+            calls: self.calls.get_or_create_owned(&calls),
+            requests: self.requests.get_or_create_owned(&requests),
+        };
+        ends.push((ending, ended.clone()));
+        ended
+    }
+
+    /// A call is over.
+    pub(crate) fn ended(&self, outcome: &Outcome<'_>, in_flight: Option<InFlight>) {
         self.open.dec();
-        let word = match outcome.end {
-            End::Complete => "complete",
-            End::ClientGone => "client_gone",
-            End::Failed(fault) if fault.blame == Blame::Caller => "refused",
-            End::Failed(_) => "failed",
-        };
-        let Some(route) = outcome.route.filter(|_| outcome.attempts > 0) else {
+        let series = in_flight.map(InFlight::over);
+        let word = outcome.end.word();
+        let known = outcome.route.zip(series).filter(|_| outcome.attempts > 0);
+        let Some((route, series)) = known else {
             let labels = EndpointLabels { endpoint: Name(outcome.template), outcome: Name(word) };
             self.calls.get_or_create(&labels).inc();
             return;
         };
         let (provider_name, model) = (Name(route.instance.name.clone()), Name(route.model.clone()));
-        let failed = matches!(outcome.end, End::Failed(_));
-        let answered = !matches!(outcome.end, End::Failed(fault) if fault.upstream_status.is_none()
-            && matches!(fault.kind, FaultKind::Unreachable | FaultKind::TimedOut));
-        let series = self.series(Kind {
+        let kind = || DurationLabels {
             provider: Name(route.instance.spec.name),
             provider_name: provider_name.clone(),
             model: model.clone(),
             endpoint: Name(outcome.template),
-            word,
-            status_code: Name(Answered(answered.then_some(outcome.status))),
-            failed: failed || outcome.status >= 400,
-            stream: outcome.stream,
+            stream: yes(outcome.stream),
+        };
+        let failed = matches!(outcome.end, End::Failed(_));
+        let answered = !matches!(outcome.end, End::Failed(fault) if fault.upstream_status.is_none()
+            && matches!(fault.kind, FaultKind::Unreachable | FaultKind::TimedOut));
+        let status_code = Answered(answered.then_some(outcome.status));
+        let ending = Ending { word, status_code, failed: failed || outcome.status >= 400 };
+        let ended = self.ended_in(&series, &kind, ending);
+        ended.calls.inc();
+        ended.requests.inc();
+        let times = series.times.get_or_init(|| Times {
+            duration: self.durations.get_or_create_owned(&kind()),
+            first_byte: self.first_bytes.get_or_create_owned(&kind()),
         });
-        series.calls.inc();
-        series.requests.inc();
-        series.duration.observe(outcome.total.as_secs_f64());
+        times.duration.observe(outcome.total.as_secs_f64());
         if let Some(first) = outcome.first_byte {
-            series.first_byte.observe(first.as_secs_f64());
+            times.first_byte.observe(first.as_secs_f64());
             self.overhead.observe(outcome.own.as_secs_f64());
         }
         if outcome.attempts > 1 {

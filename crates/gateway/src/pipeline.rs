@@ -8,7 +8,6 @@
 //! route → identify → read → resolve → plan → admit → attempt → reply
 //! ```
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,8 +16,10 @@ use domain::{Dialect, Fault, FaultKind, Operation};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use crate::call::Call;
+use crate::figures::Figure;
 use crate::flight::{Flight, Names, Opened};
 use crate::front::{self, Front};
 use crate::inbound::Inbound;
@@ -349,14 +350,14 @@ fn common(headers: &mut HeaderMap, trail: &Trail) {
         headers.insert(REQUEST_ID, id);
     }
     let (own, waited) = trail.shares();
-    let millis = |d: std::time::Duration| d.as_secs_f64() * 1e3;
-    let mut timing = String::with_capacity(64);
-    let written = if waited.is_zero() {
-        write!(timing, "gateway;dur={:.3}", millis(own))
-    } else {
-        write!(timing, "gateway;dur={:.3}, upstream;dur={:.3}", millis(own), millis(waited))
-    };
-    if let (Ok(()), Ok(timing)) = (written, HeaderValue::try_from(timing)) {
+    let mut timing = SmallVec::<[u8; 64]>::new();
+    timing.extend_from_slice(b"gateway;dur=");
+    timing.extend_from_slice(Figure::millis(own).digits());
+    if !waited.is_zero() {
+        timing.extend_from_slice(b", upstream;dur=");
+        timing.extend_from_slice(Figure::millis(waited).digits());
+    }
+    if let Ok(timing) = HeaderValue::from_bytes(&timing) {
         headers.append(SERVER_TIMING, timing);
     }
 }

@@ -216,11 +216,12 @@ impl Trail {
             self.mask(fault);
         }
         let end = &end;
-        drop(self.in_flight.take());
+        let in_flight = self.in_flight.take();
         self.slot = None;
         let usage = self.used(end);
-        self.count(end, usage);
-        self.log(end, usage);
+        let total = self.arrived.elapsed();
+        self.count(end, usage, total, in_flight);
+        self.log(end, usage, total);
     }
 
     /// What was used: as reported, or an estimate where an upstream worked and did not say.
@@ -256,27 +257,29 @@ impl Trail {
         Usage { output, estimated: true, ..usage }
     }
 
-    fn count(&self, end: &End, usage: Option<Usage>) {
-        self.gateway.metrics.ended(&Outcome {
+    fn count(&self, end: &End, usage: Option<Usage>, total: Duration, in_flight: Option<InFlight>) {
+        let outcome = Outcome {
             route: self.route.as_ref(),
             template: self.template,
             stream: self.stream,
             status: self.status,
             end,
             usage,
-            total: self.arrived.elapsed(),
+            total,
             first_byte: self.first_byte,
             own: self.own.unwrap_or_default(),
             attempts: self.progress.attempts.load(Ordering::Relaxed),
-        });
+        };
+        self.gateway.metrics.ended(&outcome, in_flight);
     }
 
-    fn log(&self, end: &End, usage: Option<Usage>) {
+    fn log(&self, end: &End, usage: Option<Usage>, total: Duration) {
         if !self.gateway.calls.is_open() {
             return;
         }
         let fault = end.fault();
         let usage = usage.unwrap_or_default();
+        let waited = self.progress.waited();
         let requested = || self.requested.as_deref().map(domain::ModelName::from);
         self.gateway.calls.write(CallEntry {
             timestamp: jiff::Timestamp::now(),
@@ -284,7 +287,6 @@ impl Trail {
                 Some(Blame::Upstream | Blame::Gateway) => "WARN",
                 _ => "INFO",
             },
-            message: "call",
             request_id: self.request_id.clone(),
             trace_id: self.trace.clone(),
             method: self.method.clone(),
@@ -301,10 +303,10 @@ impl Trail {
             audio_seconds: usage.audio_seconds,
             estimated: usage.estimated,
             attempts: self.progress.attempts.load(Ordering::Relaxed),
-            duration_ms: millis(self.arrived.elapsed()),
-            first_byte_ms: self.first_byte.map(millis),
-            upstream_ms: millis(self.shares().1),
-            gateway_ms: millis(self.own.unwrap_or_else(|| self.shares().0)),
+            duration: total,
+            first_byte: self.first_byte,
+            upstream: waited,
+            gateway: self.own.unwrap_or_else(|| total.saturating_sub(waited)),
             auth: self.auth,
             user_path: self.user_path.clone(),
             client: self.client,
@@ -313,10 +315,6 @@ impl Trail {
             upstream_status: fault.and_then(|fault| fault.upstream_status),
         });
     }
-}
-
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl Tap for Trail {

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Format, Level, Log};
-use gateway::log::{CallEntry, CallLog};
-use serde_json::Value;
+use gateway::log::{CallLog, Lines};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging as configured. Calling it twice keeps the first.
@@ -58,14 +57,14 @@ pub(crate) fn write_calls(log: &Log, calls: &Arc<CallLog>) -> std::io::Result<st
         calls.open();
     }
     std::thread::Builder::new().name("ferrovia-log".into()).spawn(move || {
-        let (mut entries, mut out) = (Vec::new(), Vec::new());
+        let (mut entries, mut out, mut lines) = (Vec::new(), Vec::new(), Lines::default());
         while let Some(left_out) = calls.take(&mut entries) {
             out.clear();
             for entry in &entries {
                 if level == Level::Warn && entry.level != "WARN" {
                     continue;
                 }
-                line(entry, json, &mut out);
+                if json { lines.json(entry, &mut out) } else { lines.text(entry, &mut out) }
             }
             // nobody can be told that the log cannot be written
             let _ = std::io::stderr().lock().write_all(&out);
@@ -75,20 +74,4 @@ pub(crate) fn write_calls(log: &Log, calls: &Arc<CallLog>) -> std::io::Result<st
             std::thread::sleep(GATHER);
         }
     })
-}
-
-/// One call's line.
-fn line(entry: &CallEntry, json: bool, out: &mut Vec<u8>) {
-    if json {
-        let written = serde_json::to_writer(&mut *out, entry);
-        debug_assert!(written.is_ok(), "an entry is made of strings and numbers");
-    } else if let Ok(Value::Object(fields)) = serde_json::to_value(entry) {
-        let _ = write!(out, "{:.6} {:>5} call", entry.timestamp, entry.level);
-        for (name, value) in &fields {
-            if !matches!(name.as_str(), "timestamp" | "level" | "message") {
-                let _ = write!(out, " {name}={value}");
-            }
-        }
-    }
-    out.push(b'\n');
 }
