@@ -128,7 +128,7 @@ impl Call {
             return upload::read(gateway, inbound, operation).await;
         }
         let Inbound { head, body, request_id, .. } = inbound;
-        let (bytes, memory) = read_whole(gateway, &head.headers, body, gateway.settings.body_limit).await?;
+        let (bytes, memory) = read_whole(gateway, body, gateway.settings.body_limit).await?;
         let body = Body::read(bytes).map_err(rejected)?;
         let selector = selector(&body)?;
         check(operation, dialect, &body)?;
@@ -227,19 +227,13 @@ pub(crate) fn too_large(limit: usize) -> Fault {
         .code("request_too_large")
 }
 
-/// The length that a head declares.
-pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// Reads a body to its end. One that arrived in one piece is not copied.
 pub(crate) async fn read_whole(
     gateway: &Gateway,
-    headers: &HeaderMap,
     mut body: InboundBody,
     limit: usize,
 ) -> Result<(Bytes, Held), Fault> {
-    let declared = declared_length(headers);
+    let declared = body.size_hint().exact();
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }

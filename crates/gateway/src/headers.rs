@@ -8,19 +8,22 @@ use provider::Auth;
 
 use crate::Instance;
 
-/// The client's headers that a model call takes upstream.
-const UPSTREAM: [HeaderName; 10] = [
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-    HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("baggage"),
-    header::ACCEPT,
-];
+/// Whether a model call takes this header of the client's upstream.
+fn goes_upstream(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "anthropic-version"
+            | "anthropic-beta"
+            | "openai-beta"
+            | "openai-organization"
+            | "openai-project"
+            | "idempotency-key"
+            | "traceparent"
+            | "tracestate"
+            | "baggage"
+            | "accept"
+    )
+}
 
 /// Names of what changed on the way, in a list.
 pub const CHANGES: HeaderName = HeaderName::from_static("x-ferrovia-changes");
@@ -57,11 +60,9 @@ const PRIVATE: [HeaderName; 10] = [
 
 /// The head of a model call: what the client may say, what we say, what the operator adds.
 pub fn for_a_call(client: &HeaderMap, instance: &Instance, request_id: &str) -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(16);
-    for name in &UPSTREAM {
-        for value in client.get_all(name) {
-            head.append(name.clone(), value.clone());
-        }
+    let mut head = HeaderMap::with_capacity(12);
+    for (name, value) in client.iter().filter(|(name, _)| goes_upstream(name)) {
+        head.append(name, value.clone());
     }
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // we read the answer, so it must not come compressed

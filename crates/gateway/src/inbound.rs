@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use domain::Dialect;
+use http::HeaderName;
+use http_body::Body;
 use http_body_util::combinators::UnsyncBoxBody;
 
 /// What can go wrong while a body arrives.
@@ -13,6 +15,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body that is still arriving.
 pub type InboundBody = UnsyncBoxBody<Bytes, BodyError>;
+
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// A request as it arrived.
 pub struct Inbound {
@@ -29,10 +33,14 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// How many bytes the body has, if its head says so.
+    pub fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
     /// The dialect in which somebody is answered whose request is not understood yet.
     pub fn speaks(head: &http::request::Parts) -> Dialect {
-        let path = head.uri.path();
-        if head.headers.contains_key("anthropic-version") || path.starts_with("/v1/messages") {
+        if head.uri.path().starts_with("/v1/messages") || head.headers.contains_key(ANTHROPIC_VERSION) {
             Dialect::Messages
         } else {
             Dialect::Chat

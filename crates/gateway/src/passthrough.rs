@@ -100,9 +100,9 @@ fn not_enabled(types: &[String], provider: &str) -> Fault {
 
 /// Takes the body in: short JSON whole, so that its model is known and it can be sent again; everything else as it comes.
 pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
+    let length = inbound.length();
     let Inbound { head, body, request_id, .. } = inbound;
     let limit = call::limit(&gateway.settings, &head.headers);
-    let length = call::declared_length(&head.headers);
     if length.is_some_and(|length| length > limit as u64) {
         return Err(call::too_large(limit));
     }
@@ -111,7 +111,7 @@ pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
     let payload = if body.is_end_stream() || length == Some(0) {
         Payload::Empty
     } else if json && length.is_some_and(|length| length <= PEEKED) {
-        let (bytes, held) = call::read_whole(gateway, &head.headers, body, limit).await?;
+        let (bytes, held) = call::read_whole(gateway, body, limit).await?;
         memory = held;
         Payload::Opaque(bytes)
     } else {

@@ -164,14 +164,7 @@ async fn not_built(
             }
         }
     } else if creates && operation == Operation::Batch && id.is_none() {
-        match crate::call::read_whole(
-            gateway,
-            &inbound.head.headers,
-            inbound.body,
-            gateway.settings.body_limit,
-        )
-        .await
-        {
+        match crate::call::read_whole(gateway, inbound.body, gateway.settings.body_limit).await {
             Err(fault) => return fault,
             Ok((bytes, _held)) => match dialect::Body::read(bytes) {
                 Err(reject) => return reject.into(),
@@ -369,8 +362,13 @@ pub fn refused_before(gateway: &Arc<Gateway>, inbound: Inbound, fault: Fault) ->
 }
 
 /// Whether a body declares more bytes than it may have.
-pub fn declared_too_large(gateway: &Gateway, head: &http::request::Parts) -> Option<Fault> {
-    let limit = crate::call::limit(&gateway.settings, &head.headers);
-    let declared = crate::call::declared_length(&head.headers)?;
+pub fn declared_too_large(gateway: &Gateway, inbound: &Inbound) -> Option<Fault> {
+    let declared = inbound.length()?;
+    let settings = &gateway.settings;
+    if declared <= settings.body_limit.min(settings.upload_limit) as u64 {
+        // whatever it is
+        return None;
+    }
+    let limit = crate::call::limit(settings, &inbound.head.headers);
     (declared > limit as u64).then(|| crate::call::too_large(limit))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::{Blame, Dialect, Fault, Operation, Selector, Usage};
-
+use http::HeaderName;
 use parking_lot::Mutex;
 
 use crate::Gateway;
@@ -19,6 +19,8 @@ use crate::reply::{Depth, End, Tap};
 use crate::routing::Route;
 use crate::slots::Slot;
 use dialect::stream::Frame;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A token is about this many bytes of a request: the estimate where nobody reports.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -92,7 +94,7 @@ pub struct Trail {
 impl Trail {
     /// Opens the trail of a request.
     pub fn open(gateway: &Arc<Gateway>, inbound: &Inbound) -> Trail {
-        let trace = inbound.head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let trace = inbound.head.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         gateway.metrics.began();
         Trail {
             gateway: gateway.clone(),
@@ -111,7 +113,7 @@ impl Trail {
             in_flight: None,
             slot: None,
             requested: None,
-            request_bytes: crate::call::declared_length(&inbound.head.headers).unwrap_or(0),
+            request_bytes: inbound.length().unwrap_or(0),
             progress: Arc::default(),
             arrived: inbound.arrived,
             status: 0,

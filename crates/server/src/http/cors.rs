@@ -31,7 +31,10 @@ impl Cors {
     pub(crate) fn preflight(&self, head: &http::request::Parts) -> Option<Response<ReplyBody>> {
         let asks = head.method == Method::OPTIONS
             && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let origin = head.headers.get(header::ORIGIN).filter(|origin| asks && self.admits(origin))?;
+        if !asks {
+            return None;
+        }
+        let origin = head.headers.get(header::ORIGIN).filter(|origin| self.admits(origin))?;
         let mut response = Response::new(ReplyBody::from(Bytes::new()));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use domain::{Fault, FaultKind};
 use futures_util::FutureExt;
 use gateway::{Gateway, Inbound, InboundBody, ReplyBody};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use uuid::Uuid;
@@ -33,6 +33,8 @@ use cors::Cors;
 use edge::{Leaving, Patience, Phases};
 use forwarded::Trusted;
 use tls::Tls;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -146,7 +148,7 @@ async fn respond(
 
 /// Lets the gateway answer. A panic in one call is a 500 of that call, and harms no other.
 async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody> {
-    if let Some(fault) = gateway::pipeline::declared_too_large(gateway, &inbound.head) {
+    if let Some(fault) = gateway::pipeline::declared_too_large(gateway, &inbound) {
         return gateway::pipeline::refused_before(gateway, inbound, fault);
     }
     let (dialect, request_id) = (Inbound::speaks(&inbound.head), inbound.request_id.clone());
@@ -188,7 +190,7 @@ fn framing(headers: &http::HeaderMap) -> Result<(), Fault> {
 
 /// Refuses a head that is longer than it may be. Blanks around values are not counted: they are gone.
 fn measure(head: &http::request::Parts, limit: usize) -> Result<(), Fault> {
-    let line = head.method.as_str().len() + head.uri.to_string().len() + "  HTTP/1.1\r\n".len();
+    let line = head.method.as_str().len() + target_length(&head.uri) + "  HTTP/1.1\r\n".len();
     let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     if line + fields.sum::<usize>() + "\r\n".len() <= limit {
         return Ok(());
@@ -197,6 +199,13 @@ fn measure(head: &http::request::Parts, limit: usize) -> Result<(), Fault> {
         "the request's head is larger than {limit} bytes (server.max_header_size); send fewer or shorter headers"
     );
     Err(Fault::new(FaultKind::Refused(431), message).code("request_header_fields_too_large"))
+}
+
+/// How long a request's target was written.
+fn target_length(uri: &Uri) -> usize {
+    let before = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    before + authority + uri.path_and_query().map_or(0, |target| target.as_str().len())
 }
 
 fn json(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
@@ -208,14 +217,14 @@ fn json(status: StatusCode, body: Bytes) -> Response<ReplyBody> {
 
 fn with_id(mut response: Response<ReplyBody>, id: &str) -> Response<ReplyBody> {
     if let Ok(id) = HeaderValue::from_str(id) {
-        response.headers_mut().insert("x-request-id", id);
+        response.headers_mut().insert(REQUEST_ID, id);
     }
     response
 }
 
 /// The client's request id if it is fit to be written everywhere, else a new one.
 fn request_id(headers: &http::HeaderMap) -> Arc<str> {
-    let given = headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::trim);
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(str::trim);
     given
         .filter(|id| {
             !id.is_empty() && id.len() <= LONGEST_REQUEST_ID && id.bytes().all(|b| b.is_ascii_graphic())

@@ -43,9 +43,9 @@ impl Spooled {
 
 /// Reads a call that brings a file.
 pub(crate) async fn read(gateway: &Gateway, inbound: Inbound, operation: Operation) -> Result<Call, Fault> {
+    let length = inbound.length();
     let Inbound { head, mut body, request_id, .. } = inbound;
     let limit = gateway.settings.upload_limit;
-    let length = call::declared_length(&head.headers);
     if length.is_some_and(|length| length > limit as u64) {
         return Err(call::too_large(limit));
     }
