@@ -3,6 +3,8 @@
 //! Read [`pipeline`] first. This crate knows no HTTP server and no database: it takes an [`Inbound`] and gives a
 //! response of bytes.
 
+pub mod alarm;
+pub mod bell;
 pub mod call;
 mod figures;
 pub mod flight;
@@ -37,9 +39,9 @@ pub use settings::Settings;
 
 use std::sync::Arc;
 
+use bell::Bell;
 use log::CallLog;
 use mask::Masks;
-use tokio::sync::Notify;
 use upstream::Pool;
 
 /// Everything that calls share. A call keeps to the gateway that it began with: a changed configuration is a new one, with
@@ -58,7 +60,7 @@ pub struct Gateway {
     /// Where a line for each call goes.
     pub calls: Arc<CallLog>,
     /// Rung when the time for finishing replies is over: those that still run tell their clients and end.
-    pub closing: Arc<Notify>,
+    pub closing: Bell,
 }
 
 /// Settings as they are by default, for the tests of this crate.

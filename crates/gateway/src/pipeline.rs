@@ -8,8 +8,11 @@
 //! route → identify → read → resolve → plan → admit → attempt → reply
 //! ```
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultKind, Operation};
@@ -17,14 +20,16 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::call::Call;
 use crate::figures::Figure;
 use crate::flight::{Flight, Names, Opened};
 use crate::front::{self, Front};
 use crate::inbound::Inbound;
 use crate::reply::body::Telling;
-use crate::reply::{Reply, ReplyBody, Tap};
+use crate::reply::{Reply, ReplyBody, Tap, Taps};
 use crate::trail::{Progress, Trail};
 use crate::{Gateway, headers, identity, models, passthrough, reply, routing, slots, unsupported};
 
@@ -43,8 +48,8 @@ pub(crate) struct Departure {
     /// What is changed on the way, by name.
     pub(crate) changes: Names,
     stream: bool,
-    idle: std::time::Duration,
-    total: Option<std::time::Duration>,
+    idle: Duration,
+    total: Option<Duration>,
 }
 
 /// A flight of either kind.
@@ -184,35 +189,35 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
     let Departure { flight, changes, stream, idle, total } = departure;
     let relayed = matches!(flight, AnyFlight::Passthrough(_));
     let mut flight = flight.fly();
+    let mut closed = gateway.closing.listen();
+    let mut alarm = Alarm::default();
+    let patience = patience(gateway, relayed, stream, total);
+    let until = patience.map(|patience| Instant::now() + patience);
+    // `None`: the patience is over
+    let waited = poll_fn(|cx| {
+        if let Poll::Ready(opened) = flight.poll_unpin(cx) {
+            return Poll::Ready(Some(opened));
+        }
+        if closed.poll_unpin(cx).is_ready() {
+            return Poll::Ready(Some(Err(reply::body::shutting_down())));
+        }
+        until.map_or(Poll::Pending, |until| alarm.due(until, cx).map(|()| None))
+    })
+    .await;
     let telling = Telling {
         dialect: trail.dialect(),
         request_id: trail.request_id().clone(),
         masks: gateway.masks.clone(),
         keep_alive: gateway.settings.keep_alive,
         idle,
-        closing: gateway.closing.clone(),
+        alarm,
+        closed,
     };
     let tells = gateway.settings.changes_header;
     let mut changes = if tells { changes } else { Names::new() };
-    let patience = match (relayed, stream) {
-        (true, true) => None,
-        (false, true) => Some(gateway.settings.keep_alive),
-        (_, false) => total,
-    };
-    let waiting = async {
-        match patience {
-            None => Ok((&mut flight).await),
-            Some(patience) => tokio::time::timeout(patience, &mut flight).await.map_err(|_| patience),
-        }
-    };
-    let waited = tokio::select! {
-        biased;
-        waited = waiting => waited,
-        () = gateway.closing.notified() => Ok(Err(reply::body::shutting_down())),
-    };
     let opened = match waited {
-        Ok(opened) => opened,
-        Err(_) if stream => {
+        Some(opened) => opened,
+        None if stream => {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -221,10 +226,10 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
                 Reply::committed(flight, telling, taps)
             });
         }
-        Err(patience) => {
+        None => {
             let message = format!(
                 "no complete answer within {} s, the limit that HTTP_TIMEOUT or the provider's timeouts.total sets",
-                patience.as_secs_f64()
+                patience.unwrap_or_default().as_secs_f64()
             );
             Err(Fault::new(FaultKind::TimedOut, message))
         }
@@ -236,6 +241,15 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
             respond(status, headers, &changes, trail, |taps| Reply::opened(opened, telling, taps))
         }
         Err(fault) => refuse_sent(fault, &changes, trail),
+    }
+}
+
+/// How long a flight's status may stay open.
+fn patience(gateway: &Gateway, relayed: bool, stream: bool, total: Option<Duration>) -> Option<Duration> {
+    match (relayed, stream) {
+        (true, true) => None,
+        (false, true) => Some(gateway.settings.keep_alive),
+        (_, false) => total,
     }
 }
 
@@ -268,10 +282,12 @@ fn respond(
     headers: HeaderMap,
     changes: &[&'static str],
     mut trail: Trail,
-    reply: impl FnOnce(Vec<Box<dyn Tap>>) -> Reply,
+    reply: impl FnOnce(Taps) -> Reply,
 ) -> Response<ReplyBody> {
     let head = begin(status, headers, changes, &mut trail);
-    head.map(|()| ReplyBody::Reply(Box::new(reply(vec![Box::new(trail)]))))
+    let mut taps = Taps::new();
+    taps.push(Box::new(trail));
+    head.map(|()| ReplyBody::Reply(Box::new(reply(taps))))
 }
 
 /// The head of a reply.

@@ -52,7 +52,7 @@ pub(crate) fn build(loaded: &Loaded) -> anyhow::Result<Arc<Gateway>> {
         metrics: Arc::default(),
         masks: Masks::new(loaded.secrets.clone()),
         calls: Default::default(),
-        closing: Arc::default(),
+        closing: Default::default(),
     }))
 }
 

@@ -4,21 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-
-/// How far the end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Running,
-    /// No new connections; requests under way are the last ones.
-    Draining,
-    /// Nobody is waited for any more.
-    Over,
-}
+use gateway::bell::{Bell, Listener};
+use tokio::sync::Notify;
 
 /// Held by every connection; clones are counted.
 pub(crate) struct Drain {
-    phase: watch::Receiver<Phase>,
+    /// No new connections; requests under way are the last ones.
+    begins: Bell,
+    /// Nobody is waited for any more.
+    over: Bell,
     held: Arc<Held>,
 }
 
@@ -31,7 +25,7 @@ struct Held {
 impl Clone for Drain {
     fn clone(&self) -> Drain {
         self.held.count.fetch_add(1, Ordering::AcqRel);
-        Drain { phase: self.phase.clone(), held: self.held.clone() }
+        Drain { begins: self.begins.clone(), over: self.over.clone(), held: self.held.clone() }
     }
 }
 
@@ -45,48 +39,51 @@ impl Drop for Drain {
 
 impl Drain {
     /// Waits until the end begins.
-    pub(crate) async fn begun(&self) {
-        self.reached(Phase::Draining).await;
+    pub(crate) fn begun(&self) -> Listener {
+        self.begins.listen()
     }
 
     /// Gives the hold back, and waits until nobody is waited for.
     pub(crate) async fn over(self) {
-        let mut phase = self.phase.clone();
+        let over = self.over.listen();
         drop(self);
-        // an error means that the other side is gone, which is the end as well
-        let _ = phase.wait_for(|phase| *phase == Phase::Over).await;
-    }
-
-    async fn reached(&self, wanted: Phase) {
-        let mut phase = self.phase.clone();
-        let _ = phase.wait_for(|phase| *phase >= wanted).await;
+        over.await;
     }
 }
 
 /// The side that ends things.
 pub(crate) struct Ending {
-    phase: watch::Sender<Phase>,
+    begins: Bell,
+    over: Bell,
     held: Arc<Held>,
+}
+
+impl Drop for Ending {
+    /// Without this side nobody is left to wait for.
+    fn drop(&mut self) {
+        self.begins.ring();
+        self.over.ring();
+    }
 }
 
 /// A new drain, and the side that begins it.
 pub(crate) fn pair() -> (Drain, Ending) {
-    let (sender, receiver) = watch::channel(Phase::Running);
+    let (begins, over) = (Bell::default(), Bell::default());
     let held = Arc::new(Held { count: AtomicUsize::new(1), ..Held::default() });
-    (Drain { phase: receiver, held: held.clone() }, Ending { phase: sender, held })
+    (Drain { begins: begins.clone(), over: over.clone(), held: held.clone() }, Ending { begins, over, held })
 }
 
 impl Ending {
     /// Begins the end and waits for everybody. After `limit`, those who are left are told through `closing`, and have
     /// two seconds to say so to their clients. True if all had finished by themselves.
-    pub(crate) async fn drain(self, limit: Duration, closing: &Notify) -> bool {
-        let _ = self.phase.send(Phase::Draining);
+    pub(crate) async fn drain(self, limit: Duration, closing: &Bell) -> bool {
+        self.begins.ring();
         let finished = self.all_gone(limit).await;
         if !finished {
-            closing.notify_waiters();
+            closing.ring();
             self.all_gone(Duration::from_secs(2)).await;
         }
-        let _ = self.phase.send(Phase::Over);
+        self.over.ring();
         finished
     }
 
@@ -125,11 +122,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn everybody_is_waited_for_but_not_for_ever() {
         let (drain, ending) = pair();
-        let closing = Notify::new();
+        let closing = Bell::default();
         let connection = drain.clone();
         drop(drain);
         let told = async {
-            closing.notified().await;
+            closing.listen().await;
             drop(connection);
         };
         let (finished, ()) = tokio::join!(ending.drain(Duration::from_secs(5), &closing), told);

@@ -13,13 +13,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body::{Body, SizeHint};
 use http_body_util::BodyExt;
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use upstream::{Incoming, Pass};
 
 use super::relay::Relay;
-use super::{End, Tap};
+use super::{End, Taps};
+use crate::alarm::Alarm;
+use crate::bell::Listener;
 use crate::flight::Opened;
 use crate::mask::Masks;
 
@@ -75,7 +75,7 @@ enum State {
 pub struct Reply {
     state: State,
     ready: VecDeque<Bytes>,
-    taps: Vec<Box<dyn Tap>>,
+    taps: Taps,
     dialect: Dialect,
     request_id: Arc<str>,
     masks: Masks,
@@ -83,9 +83,8 @@ pub struct Reply {
     idle: Duration,
     heard: Instant,
     said: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    closing: Arc<Notify>,
-    closed: Option<Pin<Box<OwnedNotified>>>,
+    alarm: Alarm,
+    closed: Listener,
     cut: Option<Cut>,
     /// Whether what stands before the cut had its chance to go out.
     flushed: bool,
@@ -105,13 +104,15 @@ pub struct Telling {
     pub keep_alive: Duration,
     /// After how much silence the upstream is given up.
     pub idle: Duration,
-    /// Rung when the gateway ends and cannot wait any longer.
-    pub closing: Arc<Notify>,
+    /// What has timed the wait so far.
+    pub alarm: Alarm,
+    /// Hears that the gateway ends and cannot wait any longer.
+    pub closed: Listener,
 }
 
 impl Reply {
     /// A reply whose beginning is there.
-    pub fn opened(opened: Opened, telling: Telling, taps: Vec<Box<dyn Tap>>) -> Reply {
+    pub fn opened(opened: Opened, telling: Telling, taps: Taps) -> Reply {
         let mut reply = Reply::new(State::Over, telling, taps);
         reply.install(opened);
         reply
@@ -121,14 +122,14 @@ impl Reply {
     pub fn committed(
         flight: BoxFuture<'static, Result<Opened, Fault>>,
         telling: Telling,
-        taps: Vec<Box<dyn Tap>>,
+        taps: Taps,
     ) -> Reply {
         let mut reply = Reply::new(State::Flying(flight), telling, taps);
         reply.ready.push_back(alive(reply.dialect));
         reply
     }
 
-    fn new(state: State, telling: Telling, taps: Vec<Box<dyn Tap>>) -> Reply {
+    fn new(state: State, telling: Telling, taps: Taps) -> Reply {
         let now = Instant::now();
         Reply {
             state,
@@ -141,9 +142,8 @@ impl Reply {
             idle: telling.idle,
             heard: now,
             said: now,
-            timer: None,
-            closing: telling.closing,
-            closed: None,
+            alarm: telling.alarm,
+            closed: telling.closed,
             cut: None,
             flushed: false,
             verdict: None,
@@ -187,8 +187,7 @@ impl Reply {
         {
             read_the_end(incoming);
         }
-        self.timer = None;
-        self.closed = None;
+        self.alarm.stop();
         match (self.verdict.take(), end) {
             (Some(pass), End::Complete) => pass.succeed(),
             (Some(pass), End::Failed(fault)) if fault.blame == Blame::Upstream => pass.fail(),
@@ -244,9 +243,7 @@ impl Reply {
 
     /// Looks at the clock: says that we are alive, or gives the upstream up. True if something is ready.
     fn look_at_the_clock(&mut self, cx: &mut Context<'_>) -> bool {
-        let closing = &self.closing;
-        let closed = self.closed.get_or_insert_with(|| Box::pin(closing.clone().notified_owned()));
-        if closed.as_mut().poll(cx).is_ready() {
+        if self.closed.poll_unpin(cx).is_ready() {
             match self.state {
                 State::Flying(_) => self.fail(shutting_down()),
                 _ => self.stop(Some(shutting_down())),
@@ -259,7 +256,7 @@ impl Reply {
             _ => false,
         };
         let waits_for_bytes = !matches!(self.state, State::Flying(_));
-        if self.timer.is_none() {
+        if !self.alarm.is_set() {
             // what was said until now needed no clock
             self.said = Instant::now();
         }
@@ -267,9 +264,7 @@ impl Reply {
             let alive_at = events.then(|| self.said + self.keep_alive);
             let idle_at = waits_for_bytes.then(|| self.heard + self.idle);
             let Some(due) = [alive_at, idle_at].into_iter().flatten().min() else { return false };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if timer.as_mut().poll(cx).is_pending() {
-                // activity since then only moved the time back: the timer is set again when it fires
+            if self.alarm.due(due, cx).is_pending() {
                 return false;
             }
             let now = Instant::now();
@@ -281,10 +276,6 @@ impl Reply {
             if alive_at.is_some_and(|at| now >= at) {
                 self.ready.push_back(alive(self.dialect));
                 self.said = now;
-            }
-            let next = [events.then(|| self.said + self.keep_alive), idle_at].into_iter().flatten().min();
-            if let (Some(timer), Some(next)) = (self.timer.as_mut(), next) {
-                timer.as_mut().reset(next);
             }
             if !self.ready.is_empty() {
                 return true;
@@ -335,7 +326,7 @@ impl Body for Reply {
         let reply = &mut *self;
         loop {
             if let Some(bytes) = reply.ready.pop_front() {
-                if reply.timer.is_some() {
+                if reply.alarm.is_set() {
                     reply.said = Instant::now();
                 }
                 // the last piece of a whole reply: nobody may poll again

@@ -11,6 +11,7 @@ pub use body::{Reply, ReplyBody};
 
 use dialect::stream::Frame;
 use domain::{Blame, Fault};
+use smallvec::SmallVec;
 
 /// How a reply ended. Exactly once, always.
 #[derive(Clone, Debug)]
@@ -51,6 +52,9 @@ pub enum Depth {
     /// It wants usage, errors and ends, noticed in the bytes.
     Marks,
 }
+
+/// What watches one reply. The trail always does.
+pub type Taps = SmallVec<[Box<dyn Tap>; 1]>;
 
 /// Watches a reply go by. Cannot change it, cannot slow it.
 pub trait Tap: Send {

@@ -27,6 +27,8 @@ pub struct Speech {
     /// Events with data that were passed on.
     passed: u64,
     masks: Masks,
+    /// Room for the frames of one piece, kept from one to the next.
+    frames: Vec<Frame>,
 }
 
 impl Speech {
@@ -38,7 +40,7 @@ impl Speech {
         hide_usage: bool,
         masks: Masks,
     ) -> Speech {
-        Speech { stream, dialect, request_id, hide_usage, told: None, passed: 0, masks }
+        Speech { stream, dialect, request_id, hide_usage, told: None, passed: 0, masks, frames: Vec::new() }
     }
 
     /// Takes the next bytes; what the client gets is appended to `out`. `Some` when the reply is over.
@@ -48,15 +50,17 @@ impl Speech {
         tap: &mut dyn FnMut(&Frame),
         out: &mut VecDeque<Bytes>,
     ) -> Option<End> {
-        let mut frames = Vec::new();
+        let mut frames = std::mem::take(&mut self.frames);
         self.stream.push(bytes, &mut frames);
-        self.pass(frames, tap, out)
+        let end = self.pass(frames.drain(..), tap, out);
+        self.frames = frames;
+        end
     }
 
     /// Passes frames on. `Some` when the reply is over.
     pub fn pass(
         &mut self,
-        frames: Vec<Frame>,
+        frames: impl IntoIterator<Item = Frame>,
         tap: &mut dyn FnMut(&Frame),
         out: &mut VecDeque<Bytes>,
     ) -> Option<End> {

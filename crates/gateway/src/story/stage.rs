@@ -11,6 +11,7 @@ use provider::{Abilities, Base};
 use testkit::story::Setup;
 use upstream::{Backoff, BreakerSettings, Limits, Pool, PoolSettings, Target};
 
+use crate::bell::Bell;
 use crate::instance::{BreakerScope, ListMode, Making, RetryPolicy, State, StatusMatch};
 use crate::inventory::filter::Filter;
 use crate::mask::Masks;
@@ -38,7 +39,7 @@ pub(super) fn gateway(setup: &Setup) -> Arc<Gateway> {
         pool: Pool::new(PoolSettings::default()),
         metrics: Arc::default(),
         masks: Masks::new(secrets),
-        closing: Arc::default(),
+        closing: Bell::default(),
         calls: Arc::default(),
     })
 }

@@ -5,7 +5,6 @@
 //! connection is in, told by the bodies that pass, and gives up by the clock of that phase. A connection of HTTP/2 is in
 //! several phases at a time: here it has the clocks of heads and of writing, the others are in [`h2`](super::h2).
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +15,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use gateway::ReplyBody;
+use gateway::alarm::Alarm;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::heads::{Heads, PREFACE};
 use super::linger::Lingering;
@@ -215,10 +215,10 @@ pub(crate) struct Edge<S> {
     patience: Patience,
     /// When the present wait began, and in which phase.
     waiting: Option<(Phase, Instant)>,
-    read_timer: Option<Pin<Box<Sleep>>>,
+    read_alarm: Alarm,
     /// Since when the client takes nothing.
     stalled: Option<Instant>,
-    write_timer: Option<Pin<Box<Sleep>>>,
+    write_alarm: Alarm,
     /// What is still to come of a request that was answered before it had arrived.
     lingering: Option<Lingering>,
     begun: Begun,
@@ -243,9 +243,9 @@ impl<S> Edge<S> {
             phases: phases.clone(),
             patience,
             waiting: None,
-            read_timer: None,
+            read_alarm: Alarm::default(),
             stalled: None,
-            write_timer: None,
+            write_alarm: Alarm::default(),
             lingering: None,
             begun: Begun::default(),
             heads: None,
@@ -266,7 +266,9 @@ impl<S> Edge<S> {
                 return Poll::Pending;
             };
             let what = "a request's head did not arrive in time";
-            return due(&mut self.read_timer, since + limit, cx)
+            return self
+                .read_alarm
+                .due(since + limit, cx)
                 .map(|()| io::Error::new(io::ErrorKind::TimedOut, what));
         }
         let phase = self.phases.now();
@@ -289,7 +291,7 @@ impl<S> Edge<S> {
                 now
             }
         };
-        due(&mut self.read_timer, since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
+        self.read_alarm.due(since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
     /// The client takes nothing: whether it is time to give up.
@@ -297,7 +299,7 @@ impl<S> Edge<S> {
         let Some(limit) = self.patience.write else { return Poll::Pending };
         let since = *self.stalled.get_or_insert_with(Instant::now);
         let what = "the client stopped reading its reply";
-        due(&mut self.write_timer, since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
+        self.write_alarm.due(since + limit, cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
     fn wrote<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -307,18 +309,6 @@ impl<S> Edge<S> {
                 Poll::Ready(done)
             }
             Poll::Pending => self.wait_for_room(cx).map(Err),
-        }
-    }
-}
-
-/// Whether a moment has come. A timer that fires for an earlier one is set again.
-pub(super) fn due(timer: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-    loop {
-        match timer.as_mut().poll(cx) {
-            Poll::Pending if timer.deadline() <= at => return Poll::Pending,
-            Poll::Ready(()) if Instant::now() >= at => return Poll::Ready(()),
-            _ => timer.as_mut().reset(at),
         }
     }
 }

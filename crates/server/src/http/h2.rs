@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway::ReplyBody;
+use gateway::alarm::Alarm;
 use gateway::inbound::BodyError;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,9 +22,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::edge::{Edge, Patience, due};
+use super::edge::{Edge, Patience};
 use super::{Front, answer_stream};
 use crate::shutdown::Drain;
 
@@ -228,12 +229,12 @@ pub(super) struct Arriving {
     limit: Option<Duration>,
     /// Since when nothing comes.
     silent: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Arriving {
     pub(super) fn new(body: Incoming, limit: Option<Duration>) -> Arriving {
-        Arriving { body, limit, silent: None, timer: None }
+        Arriving { body, limit, silent: None, alarm: Alarm::default() }
     }
 }
 
@@ -252,7 +253,7 @@ impl Body for Arriving {
         }
         let Some(limit) = arriving.limit else { return Poll::Pending };
         let since = *arriving.silent.get_or_insert_with(Instant::now);
-        ready!(due(&mut arriving.timer, since + limit, cx));
+        ready!(arriving.alarm.due(since + limit, cx));
         let what = "the request's body did not arrive in time";
         Poll::Ready(Some(Err(std::io::Error::new(std::io::ErrorKind::TimedOut, what).into())))
     }

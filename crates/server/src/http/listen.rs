@@ -156,6 +156,7 @@ where
         .serve_connection(TokioIo::new(edge), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = drain.begun() => {
             connection.as_mut().graceful_shutdown();
