@@ -125,7 +125,8 @@ impl Call {
     ) -> Result<Call, Fault> {
         refuse_compressed(&inbound.head.headers)?;
         if dialect == Dialect::Transcription {
-            return upload::read(gateway, inbound, operation).await;
+            // boxed: every call would be as large as one with an upload
+            return Box::pin(upload::read(gateway, inbound, operation)).await;
         }
         let Inbound { head, body, request_id, .. } = inbound;
         let (bytes, memory) = read_whole(gateway, body, gateway.settings.body_limit).await?;

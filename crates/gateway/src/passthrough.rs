@@ -162,7 +162,7 @@ pub struct Flight {
 
 impl Flight {
     /// Sends the request and relays the answer, whatever its status.
-    pub async fn fly(mut self) -> Result<Opened, Fault> {
+    pub async fn fly(mut self: Box<Self>) -> Result<Opened, Fault> {
         self.progress.wait_begins();
         let mut result = self.send().await;
         self.progress.wait_ends();

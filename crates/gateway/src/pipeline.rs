@@ -99,8 +99,9 @@ pub(crate) async fn answer(
     trail.template(route.template, crate::call::dialect_of(&route));
     match route.front {
         Front::Models => models::list(gateway, trail.dialect(), inbound.head.uri.query()).map(Answer::Own),
-        Front::Model(id) => Ok(Answer::Own(models::one(gateway, trail.dialect(), &id).await?)),
-        Front::Unsupported(operation, id) => Err(not_built(gateway, inbound, operation, id).await),
+        // the rare ones are boxed: every call would be as large as the largest
+        Front::Model(id) => Ok(Answer::Own(Box::pin(models::one(gateway, trail.dialect(), &id)).await?)),
+        Front::Unsupported(operation, id) => Err(Box::pin(not_built(gateway, inbound, operation, id)).await),
         Front::Passthrough { provider, rest } => {
             let way = passthrough::find(gateway, &caller, &provider, &rest)?;
             let call = passthrough::read(gateway, inbound).await?;

@@ -120,7 +120,7 @@ impl Flight {
     }
 
     /// Flies: tries the plans in order, each with its retries. The last thing that was said is what the client gets.
-    pub async fn fly(mut self) -> Result<Opened, Fault> {
+    pub async fn fly(mut self: Box<Self>) -> Result<Opened, Fault> {
         self.progress.wait_begins();
         let mut result = self.try_plans().await;
         self.progress.wait_ends();

@@ -152,8 +152,9 @@ async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody
         return gateway::pipeline::refused_before(gateway, inbound, fault);
     }
     let (dialect, request_id) = (Inbound::speaks(&inbound.head), inbound.request_id.clone());
-    let answering = AssertUnwindSafe(gateway::serve(gateway.clone(), inbound));
-    answering.catch_unwind().await.unwrap_or_else(|_| {
+    // pinned where it lies: it is large, and would be moved into each of the futures around it
+    let answering = std::pin::pin!(gateway::serve(gateway.clone(), inbound));
+    AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|_| {
         let fault = Fault::new(FaultKind::Internal, "an unexpected error occurred");
         let body = dialect::fault::body(dialect, &fault, &request_id);
         with_id(json(dialect::fault::status(&fault), body), &request_id)
