@@ -3,10 +3,10 @@
 /// A model as a client asked for it, before anybody knows who has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
-    /// What stands before the first slash, or what the `provider` member said.
-    pub provider: Option<String>,
-    /// The rest: the model id, which may contain further slashes.
-    pub model: String,
+    /// `provider/model`, or the bare model.
+    text: String,
+    /// Where the slash between the two stands.
+    slash: Option<usize>,
     /// Whether `provider` came from a member of its own, so that the model string is not a candidate as a whole.
     pub explicit: bool,
 }
@@ -25,27 +25,39 @@ impl Selector {
         if let Some(provider) = provider.map(str::trim).filter(|p| !p.is_empty()) {
             let rest = model.strip_prefix(provider).and_then(|rest| rest.strip_prefix('/')).unwrap_or(model);
             let rest = if rest.trim().is_empty() { model } else { rest.trim() };
-            return Some(Selector { provider: Some(provider.into()), model: rest.into(), explicit: true });
+            return Some(Selector { explicit: true, ..Selector::of(provider, rest) });
         }
         if let Some((before, after)) = model.split_once('/') {
             let (before, after) = (before.trim(), after.trim());
             if !before.is_empty() && !after.is_empty() {
-                return Some(Selector {
-                    provider: Some(before.into()),
-                    model: after.into(),
-                    explicit: false,
-                });
+                return Some(Selector::of(before, after));
             }
         }
-        Some(Selector { provider: None, model: model.into(), explicit: false })
+        Some(Selector::bare(model.into()))
+    }
+
+    /// A model id as it is, in which no slash means anything.
+    pub fn bare(model: String) -> Selector {
+        Selector { text: model, slash: None, explicit: false }
+    }
+
+    fn of(provider: &str, model: &str) -> Selector {
+        Selector { text: [provider, "/", model].concat(), slash: Some(provider.len()), explicit: false }
+    }
+
+    /// What stands before the first slash, or what the `provider` member said.
+    pub fn provider(&self) -> Option<&str> {
+        self.slash.map(|slash| &self.text[..slash])
+    }
+
+    /// The rest: the model id, which may contain further slashes.
+    pub fn model(&self) -> &str {
+        &self.text[self.slash.map_or(0, |slash| slash + 1)..]
     }
 
     /// `provider/model`, or the bare model: how the selector is named in messages.
-    pub fn qualified(&self) -> String {
-        match &self.provider {
-            Some(provider) => format!("{provider}/{}", self.model),
-            None => self.model.clone(),
-        }
+    pub fn qualified(&self) -> &str {
+        &self.text
     }
 }
 
@@ -55,7 +67,7 @@ mod tests {
 
     fn check(model: &str, provider: Option<&str>, expect: Option<(Option<&str>, &str)>) {
         let found = Selector::parse(model, provider);
-        let found = found.as_ref().map(|s| (s.provider.as_deref(), s.model.as_str()));
+        let found = found.as_ref().map(|s| (s.provider(), s.model()));
         assert_eq!(found, expect, "{model:?} {provider:?}");
     }
 

@@ -1,11 +1,22 @@
 //! A timer that is asked with every event and goes off seldom: asking costs a look at the clock, not one at the runtime's
 //! timers.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// What a future comes to, if it does so in time. One that is ready at once needs no clock.
+pub(crate) async fn in_time<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => timeout(patience, future).await.ok(),
+    }
+}
 
 /// A timer, once it is needed.
 #[derive(Debug, Default)]
@@ -55,8 +66,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
-    use std::time::Duration;
+    use tokio::time::sleep;
 
     async fn after(alarm: &mut Alarm, at: Instant) -> Duration {
         poll_fn(|cx| alarm.due(at, cx)).await;
@@ -64,6 +74,15 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_future_has_its_time_and_no_more() {
+        let began = Instant::now();
+        assert_eq!(in_time(Duration::ZERO, async { 1 }).await, Some(1), "it was ready");
+        assert_eq!(in_time(2 * SECOND, sleep(SECOND)).await, Some(()));
+        assert_eq!(in_time(2 * SECOND, sleep(3 * SECOND)).await, None);
+        assert_eq!(began.elapsed().as_secs(), 3);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn it_goes_off_in_time_whenever_it_was_set() {

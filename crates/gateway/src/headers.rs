@@ -97,8 +97,8 @@ pub fn for_a_passthrough(
 }
 
 fn add_request_id(head: &mut HeaderMap, instance: &Instance, request_id: &str) {
-    if let (Some(name), Ok(value)) = (instance.spec.request_id_header, HeaderValue::from_str(request_id)) {
-        head.insert(HeaderName::from_static(name), value);
+    if let (Some(name), Ok(value)) = (&instance.request_id_header, HeaderValue::from_str(request_id)) {
+        head.insert(name, value);
     }
 }
 
@@ -122,7 +122,7 @@ pub fn from_the_operator(head: &mut HeaderMap, instance: &Instance) {
 
 /// What of an upstream's head a client of `/v1` gets, besides the content type.
 pub fn for_the_client(upstream: &HeaderMap) -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(8);
+    let mut head = HeaderMap::with_capacity(6);
     for (name, value) in upstream {
         let text = name.as_str();
         let limit = text.starts_with("x-ratelimit-")

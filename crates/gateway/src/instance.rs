@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use dialect::edit::json_string;
 use dialect::listing::Listed;
 use domain::{Blame, Dialect, Fault, FaultKind, ModelName, Operation, ProviderName, Secret};
 use http::{HeaderName, HeaderValue};
@@ -54,6 +56,10 @@ pub struct Instance {
     pub mode: ListMode,
     /// Which of the upstream's models are shown.
     pub filter: Filter,
+    /// The name of its kind, as JSON.
+    pub(crate) kind: Bytes,
+    /// The header in which it takes a request's id.
+    pub(crate) request_id_header: Option<HeaderName>,
     authorizations: Vec<HeaderValue>,
     next_key: AtomicUsize,
     state: ArcSwap<State>,
@@ -217,6 +223,8 @@ impl Instance {
         };
         Instance {
             authorizations: making.keys.iter().filter_map(bearer).collect(),
+            kind: json_string(making.spec.name),
+            request_id_header: making.spec.request_id_header.map(HeaderName::from_static),
             name: making.name,
             spec: making.spec,
             base: making.base,

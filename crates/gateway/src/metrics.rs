@@ -3,6 +3,7 @@
 //! Labels are bounded: instances and models come from the inventory, endpoints are route templates.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -122,6 +123,17 @@ struct DeploymentLabels {
     model: Model,
 }
 
+/// What decides in which series calls are counted.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind(DurationLabels);
+
+impl Hash for Kind {
+    /// The model alone: it is nearly always another one, and the rest is long.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.model.hash(state);
+    }
+}
+
 /// The series of calls of one kind, each made once there is something to count: so the next call of its kind looks for
 /// none, and no labels are hashed for each family.
 #[derive(Debug)]
@@ -171,7 +183,7 @@ pub struct Metrics {
     open: Gauge<i64, AtomicI64>,
     audio: Family<DeploymentLabels, Counter>,
     /// The series of calls that went before. Bounded as labels are.
-    known: RwLock<HashMap<DurationLabels, Arc<Series>>>,
+    known: RwLock<HashMap<Kind, Arc<Series>>>,
     reloads: Family<ReloadLabels, Counter>,
     last_reload_successful: Gauge<i64, AtomicI64>,
     last_reload_success: Gauge<i64, AtomicI64>,
@@ -323,27 +335,27 @@ impl Metrics {
 
     /// A call sets out; what is given back ends the counting.
     pub(crate) fn set_out(&self, route: &Route, template: &'static str, stream: bool) -> InFlight {
-        let series = self.series(DurationLabels {
+        let series = self.series(Kind(DurationLabels {
             provider: Name(route.instance.spec.name),
             provider_name: Name(route.instance.name.clone()),
             model: Name(route.model.clone()),
             endpoint: Name(template),
             stream: yes(stream),
-        });
+        }));
         series.in_flight.inc();
         InFlight(series)
     }
 
     /// The series of a kind of calls.
-    fn series(&self, kind: DurationLabels) -> Arc<Series> {
+    fn series(&self, kind: Kind) -> Arc<Series> {
         if let Some(series) = self.known.read().get(&kind) {
             return series.clone();
         }
         let flights = FlightLabels {
-            provider: kind.provider.clone(),
-            provider_name: kind.provider_name.clone(),
-            endpoint: kind.endpoint.clone(),
-            stream: kind.stream.clone(),
+            provider: kind.0.provider.clone(),
+            provider_name: kind.0.provider_name.clone(),
+            endpoint: kind.0.endpoint.clone(),
+            stream: kind.0.stream.clone(),
         };
         let series = Series {
             in_flight: self.in_flight.get_or_create_owned(&flights),

@@ -131,7 +131,7 @@ pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
         headers: head.headers,
         request_id,
         payload,
-        selector: model.map(|model| Selector { provider: None, model, explicit: false }),
+        selector: model.map(Selector::bare),
         stream,
         asked_usage: true,
         choices: 1,
@@ -142,7 +142,7 @@ pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
 
 /// The deployment for logs and metrics: only models that the instance has, so that labels stay bounded.
 pub fn route(way: &Way, call: &Call) -> Route {
-    let named = call.selector.as_ref().and_then(|selector| way.instance.model(&selector.model));
+    let named = call.selector.as_ref().and_then(|selector| way.instance.model(selector.model()));
     Route { instance: way.instance.clone(), model: named.unwrap_or_else(|| ModelName::from("")) }
 }
 
@@ -250,7 +250,7 @@ impl Flight {
             kind if kind.ends_with("json") => Watch::Json(Box::new(TopLevel::new(&["usage"], &[]))),
             _ => Watch::Nothing,
         };
-        let relay = Some(Relay::Opaque(watch));
+        let relay = Some(Box::new(Relay::Opaque(watch)));
         Beginning { status, headers, frames: Vec::new(), relay, changes: Names::new(), told: None }
     }
 
@@ -276,7 +276,14 @@ impl Flight {
         self.gateway.masks.head(&mut headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         let frames = vec![Frame { raw: body, marks: Marks::default() }];
-        Ok(Beginning { status, headers, frames, relay: None, changes: Names::new(), told: Some(fault) })
+        Ok(Beginning {
+            status,
+            headers,
+            frames,
+            relay: None,
+            changes: Names::new(),
+            told: Some(Box::new(fault)),
+        })
     }
 }
 

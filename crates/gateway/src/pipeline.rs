@@ -29,7 +29,7 @@ use crate::flight::{Flight, Names, Opened};
 use crate::front::{self, Front};
 use crate::inbound::Inbound;
 use crate::reply::body::Telling;
-use crate::reply::{Reply, ReplyBody, Tap, Taps};
+use crate::reply::{Reply, ReplyBody, Tap};
 use crate::trail::{Progress, Trail};
 use crate::{Gateway, headers, identity, models, passthrough, reply, routing, slots, unsupported};
 
@@ -223,8 +223,8 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            return respond(StatusCode::OK, headers, &changes, trail, |taps| {
-                Reply::committed(flight, telling, taps)
+            return respond(StatusCode::OK, headers, &changes, trail, |trail| {
+                Reply::committed(flight, telling, trail)
             });
         }
         None => {
@@ -239,7 +239,7 @@ async fn attempt(gateway: &Gateway, departure: Departure, trail: Trail) -> Respo
         Ok(mut opened) => {
             let (status, headers) = (opened.status, std::mem::take(&mut opened.headers));
             changes.extend(opened.changes.drain(..).filter(|_| tells));
-            respond(status, headers, &changes, trail, |taps| Reply::opened(opened, telling, taps))
+            respond(status, headers, &changes, trail, |trail| Reply::opened(opened, telling, trail))
         }
         Err(fault) => refuse_sent(fault, &changes, trail),
     }
@@ -283,12 +283,10 @@ fn respond(
     headers: HeaderMap,
     changes: &[&'static str],
     mut trail: Trail,
-    reply: impl FnOnce(Taps) -> Reply,
+    reply: impl FnOnce(Trail) -> Reply<Trail>,
 ) -> Response<ReplyBody> {
     let head = begin(status, headers, changes, &mut trail);
-    let mut taps = Taps::new();
-    taps.push(Box::new(trail));
-    head.map(|()| ReplyBody::Reply(Box::new(reply(taps))))
+    head.map(|()| ReplyBody::Reply(Box::new(reply(trail))))
 }
 
 /// The head of a reply.

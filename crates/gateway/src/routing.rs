@@ -53,20 +53,20 @@ pub fn find(inventory: &Inventory, selector: &Selector) -> Option<Route> {
         instance.model(id).map(|model| Route { instance: instance.clone(), model })
     };
     let anywhere = |id: &str| inventory.instances().iter().find_map(|instance| offer(instance, id));
-    let Some(prefix) = &selector.provider else { return anywhere(&selector.model) };
-    if let Some(route) = inventory.named(prefix).and_then(|instance| offer(instance, &selector.model)) {
+    let Some(prefix) = selector.provider() else { return anywhere(selector.model()) };
+    if let Some(route) = inventory.named(prefix).and_then(|instance| offer(instance, selector.model())) {
         return Some(route);
     }
-    if let Some(route) = inventory.of_type(prefix).find_map(|instance| offer(instance, &selector.model)) {
+    if let Some(route) = inventory.of_type(prefix).find_map(|instance| offer(instance, selector.model())) {
         return Some(route);
     }
     let configured = inventory.named(prefix).is_some() || inventory.of_type(prefix).next().is_some();
-    if selector.explicit || configured { None } else { anywhere(&selector.qualified()) }
+    if selector.explicit || configured { None } else { anywhere(selector.qualified()) }
 }
 
 /// The instances that might have it: the ones that the prefix names, else all.
 fn candidates(inventory: &Inventory, selector: &Selector) -> Vec<Arc<Instance>> {
-    if let Some(prefix) = &selector.provider {
+    if let Some(prefix) = selector.provider() {
         let mut named: Vec<_> =
             inventory.named(prefix).into_iter().chain(inventory.of_type(prefix)).cloned().collect();
         named.sort_by(|a, b| a.name.cmp(&b.name));
@@ -109,7 +109,7 @@ fn unknown(inventory: &Inventory, selector: &Selector) -> Fault {
 /// Up to three known names that look like what the client wrote.
 fn near(inventory: &Inventory, selector: &Selector) -> Vec<String> {
     let wanted = selector.qualified().to_lowercase();
-    let bare = selector.model.to_lowercase();
+    let bare = selector.model().to_lowercase();
     let mut scored: Vec<(f64, String)> = inventory
         .public_ids()
         .into_iter()

@@ -289,7 +289,7 @@ impl<'a> Play<'a> {
                     tap(&frame);
                     out.push_back(frame.raw);
                 }
-                (told.map_or(End::Complete, End::Failed), false)
+                (told.map_or(End::Complete, |fault| End::Failed(*fault)), false)
             }
             Some(mut relay) => {
                 let tells = relay.tells_failures();
@@ -305,7 +305,7 @@ impl<'a> Play<'a> {
         };
         let body: Vec<u8> = out.iter().flatten().copied().collect();
         let used = trail.used(&end);
-        Box::new(trail).end(&end);
+        trail.end(&end);
         self.told(&head, &body, used, &end, cut);
     }
 

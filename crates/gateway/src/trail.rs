@@ -152,7 +152,7 @@ impl Trail {
 
     /// Notes the model that nobody could be found for.
     pub fn requested(&mut self, selector: &Selector) {
-        self.requested = Some(selector.qualified());
+        self.requested = Some(selector.qualified().to_owned());
     }
 
     /// Notes who is to answer.
@@ -184,14 +184,13 @@ impl Trail {
     /// Notes the status that the client gets, and that its head goes out now.
     pub fn status(&mut self, status: u16) {
         self.status = status;
-        self.own = Some(self.shares().0);
+        self.own = Some(self.arrived.elapsed().saturating_sub(self.progress.waited()));
     }
 
-    /// How much of the time since the request arrived was ours, and how much went to waiting for upstreams.
+    /// How much of the time to the head of the reply was ours, and how much went to waiting for upstreams.
     pub fn shares(&self) -> (Duration, Duration) {
-        let total = self.arrived.elapsed();
         let waited = self.progress.waited();
-        (total.saturating_sub(waited), waited)
+        (self.own.unwrap_or_else(|| self.arrived.elapsed().saturating_sub(waited)), waited)
     }
 
     /// Closes the trail of a request that is answered with a fault, without a reply that others watch.
@@ -336,7 +335,7 @@ impl Tap for Trail {
         }
     }
 
-    fn end(mut self: Box<Self>, end: &End) {
+    fn end(mut self, end: &End) {
         self.close(end);
     }
 }

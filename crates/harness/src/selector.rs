@@ -16,17 +16,17 @@ pub(crate) fn run(input: &[u8]) {
         assert!(model.trim().is_empty(), "a model was named");
         return;
     };
-    assert!(!found.model.is_empty() && found.model == found.model.trim());
-    assert!(model.contains(&found.model));
-    if let Some(named) = &found.provider {
+    assert!(!found.model().is_empty() && found.model() == found.model().trim());
+    assert!(model.contains(found.model()));
+    if let Some(named) = found.provider() {
         assert!(!named.is_empty() && named == named.trim());
     }
     assert_eq!(found.explicit, provider.is_some_and(|provider| !provider.trim().is_empty()));
     match found.explicit {
-        true => assert_eq!(found.provider.as_deref(), provider.map(str::trim)),
+        true => assert_eq!(found.provider(), provider.map(str::trim)),
         // the first slash separates, never a later one
-        false => assert!(found.provider.as_ref().is_none_or(|provider| !provider.contains('/'))),
+        false => assert!(found.provider().is_none_or(|provider| !provider.contains('/'))),
     }
-    let again = Selector::parse(&found.qualified(), provider);
+    let again = Selector::parse(found.qualified(), provider);
     assert_eq!(again.as_ref(), Some(&found), "`{}` means something else", found.qualified());
 }

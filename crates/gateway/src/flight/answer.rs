@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dialect::edit::json_string;
 use dialect::marks::Marks;
 use dialect::stream::{EventStream, Frame};
 use dialect::{Body, Edit, reply, rerank};
@@ -19,6 +18,7 @@ use upstream::{Answer, Incoming};
 
 use super::hearing::{Gathered, Heard, Hearing, JUDGED, says_something};
 use super::{Flight, Names, Opened, broken_off};
+use crate::alarm::in_time;
 use crate::call::Payload;
 use crate::headers;
 use crate::reply::relay::{Relay, Watch};
@@ -41,8 +41,9 @@ const STREAM: &str = "response.stream";
 
 /// The media type of a head, in lower case and without parameters.
 pub(crate) fn media_type(head: &HeaderMap) -> Cow<'_, str> {
-    let value = head.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default().trim();
+    let value = head.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+    let kind = std::str::from_utf8(value[..end].trim_ascii()).unwrap_or_default();
     match kind.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(kind.to_ascii_lowercase()),
         false => Cow::Borrowed(kind),
@@ -58,14 +59,14 @@ fn is_transcript(kind: &str) -> bool {
 /// The next piece of an answer, in time.
 async fn next(incoming: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Fault> {
     loop {
-        match tokio::time::timeout(patience, incoming.frame()).await {
-            Err(_) => {
+        match in_time(patience, incoming.frame()).await {
+            None => {
                 let message = format!("the upstream sent nothing for {} s", patience.as_secs_f64());
                 return Err(Fault::new(FaultKind::TimedOut, message));
             }
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => return Err(broken_off(&error)),
-            Ok(Some(Ok(frame))) => {
+            Some(None) => return Ok(None),
+            Some(Some(Err(error))) => return Err(broken_off(&error)),
+            Some(Some(Ok(frame))) => {
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));
                 }
@@ -97,11 +98,11 @@ pub(crate) struct Beginning {
     /// What was heard of it.
     pub(crate) frames: Vec<Frame>,
     /// How the rest is passed on. `None`: there is none.
-    pub(crate) relay: Option<Relay>,
+    pub(crate) relay: Option<Box<Relay>>,
     /// What was changed for it, by name.
     pub(crate) changes: Names,
     /// A failure that the whole reply tells in the client's own words.
-    pub(crate) told: Option<Fault>,
+    pub(crate) told: Option<Box<Fault>>,
 }
 
 impl Beginning {
@@ -197,7 +198,8 @@ impl Flight {
             }
             _ if self.call.stream => Heard::NoStream(Gathered::up_to(JUDGED)),
             _ if plan.reply == ReplyShape::Same => {
-                Heard::Reply(Gathered::up_to(JUDGED), (operation, dialect), self.changed.provider_member)
+                let member = self.changed.provider_member.clone();
+                Heard::Reply(Gathered::up_to(JUDGED), (operation, dialect), member)
             }
             _ => Heard::Rerank(Gathered::up_to(REWRITTEN)),
         };
@@ -232,7 +234,7 @@ impl Flight {
                         headers.insert(name, value.clone());
                     }
                 }
-                (Vec::new(), Some(Relay::Opaque(Watch::Nothing)))
+                (Vec::new(), Some(Box::new(Relay::Opaque(Watch::Nothing))))
             }
             Heard::Stream(stream, frames) => {
                 let frames = self.judge_stream(frames, head)?;
@@ -257,16 +259,16 @@ impl Flight {
             Heard::Large(large) => {
                 headers.insert(header::CONTENT_TYPE, json);
                 let (pieces, recital) = large.judge().map_err(|fault| self.inside_a_success(fault, head))?;
-                changes.extend(self.changed.provider_member.map(|_| PROVIDER));
+                changes.extend(self.changed.provider_member.as_ref().map(|_| PROVIDER));
                 let frame = |raw| Frame { raw, marks: Marks::default() };
-                (pieces.into_iter().map(frame).collect(), Some(Relay::Large(recital)))
+                (pieces.into_iter().map(frame).collect(), Some(Box::new(Relay::Large(recital))))
             }
             Heard::Reply(gathered, ..) => {
                 headers.insert(header::CONTENT_TYPE, json);
                 let bytes = gathered.bytes();
                 let body = Body::read(bytes.clone()).map_err(|_| reply::not_an_answer(&bytes))?;
                 reply::judge(&self.asked(), &body).map_err(|fault| self.inside_a_success(fault, head))?;
-                told = reply::told(self.call.dialect, &body);
+                told = reply::told(self.call.dialect, &body).map(Box::new);
                 let mut frames =
                     self.with_provider(&body, reply::usage(self.call.operation, &body), &mut changes);
                 if told.is_some() {
@@ -282,7 +284,7 @@ impl Flight {
                 let text = gathered.bytes();
                 reply::judge_text(&text).map_err(|fault| self.inside_a_success(fault, head))?;
                 let frame = Frame { raw: text, marks: Marks::default() };
-                (vec![frame], more.then_some(Relay::Opaque(Watch::Nothing)))
+                (vec![frame], more.then(|| Box::new(Relay::Opaque(Watch::Nothing))))
             }
             Heard::Rerank(gathered) => {
                 headers.insert(header::CONTENT_TYPE, json);
@@ -309,9 +311,9 @@ impl Flight {
     }
 
     /// What retells a stream.
-    fn speech(&self, stream: EventStream, hide_usage: bool) -> Relay {
+    fn speech(&self, stream: EventStream, hide_usage: bool) -> Box<Relay> {
         let (request_id, masks) = (self.call.request_id.clone(), self.gateway.masks.clone());
-        Relay::Events(Speech::new(stream, self.call.dialect, request_id, hide_usage, masks))
+        Box::new(Relay::Events(Speech::new(stream, self.call.dialect, request_id, hide_usage, masks)))
     }
 
     /// The events of a whole completion that came although a stream was asked for.
@@ -387,7 +389,8 @@ impl Flight {
 
     /// Adds the `provider` member, if replies get one.
     fn with_provider(&self, body: &Body, usage: Option<domain::Usage>, changes: &mut Names) -> Vec<Frame> {
-        let member = self.changed.provider_member.map(|kind| Edit::set("provider", json_string(kind)));
+        let kind = self.changed.provider_member.as_ref();
+        let member = kind.map(|kind| Edit::set("provider", kind.clone()));
         changes.extend(member.as_ref().map(|_| PROVIDER));
         let pieces = body.apply(member.as_slice()).into_vec();
         pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()

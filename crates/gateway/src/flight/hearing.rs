@@ -36,7 +36,7 @@ pub(super) enum Heard {
     /// A whole JSON reply although a stream was asked for, to be told as one.
     Whole(Gathered),
     /// A reply in the client's own dialect: what it answers, and the `provider` member that it gets.
-    Reply(Gathered, (Operation, Dialect), Option<&'static str>),
+    Reply(Gathered, (Operation, Dialect), Option<Bytes>),
     /// One that is too large to be read whole.
     Large(Box<Large>),
     /// A reply that must be rewritten.
@@ -74,8 +74,10 @@ impl Hearing {
                 if !gathered.take(bytes) {
                     return;
                 }
-                let large =
-                    Large::begin(Recital::new(asked.0, asked.1, *member), mem::take(gathered).bytes());
+                let large = Large::begin(
+                    Recital::new(asked.0, asked.1, member.as_ref()),
+                    mem::take(gathered).bytes(),
+                );
                 let enough = large.enough();
                 self.heard = Heard::Large(Box::new(large));
                 enough

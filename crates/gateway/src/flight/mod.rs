@@ -43,11 +43,11 @@ pub struct Opened {
     /// What was read of it while it was judged.
     pub frames: Vec<Frame>,
     /// What is to come, and how it is passed on. `None`: that was everything.
-    pub rest: Option<(Incoming, Relay)>,
+    pub rest: Option<(Incoming, Box<Relay>)>,
     /// What this route and this reply made it necessary to change, by name.
     pub changes: Names,
     /// A failure that a whole reply tells in the client's own words.
-    pub told: Option<Fault>,
+    pub told: Option<Box<Fault>>,
     /// The breaker's question that only the end of the reply answers.
     pub verdict: Option<Pass>,
 }
@@ -134,12 +134,12 @@ impl Flight {
         let (operation, dialect) = (self.call.operation, self.call.dialect);
         let instance = self.route.instance.clone();
         let pass = self.admit()?;
-        let began = Instant::now();
+        let slow_after = instance.slow_call.map(|slow| Instant::now() + slow);
         let plans = std::mem::take(&mut self.plans);
         for plan in &plans {
             match self.try_plan(plan).await {
                 Ok(mut opened) => {
-                    let slow = instance.slow_call.is_some_and(|slow| began.elapsed() > slow);
+                    let slow = slow_after.is_some_and(|at| Instant::now() > at);
                     if slow || opened.told.as_ref().is_some_and(|fault| instance.fails_by(fault)) {
                         pass.fail();
                     } else if opened.rest.is_none() || pass.is_probe() {

@@ -23,8 +23,8 @@ pub struct Changed {
     pub names: Names,
     /// Whether the usage chunk is ours, and not for the client.
     pub hide_usage: bool,
-    /// The value of the `provider` member that the reply gets.
-    pub provider_member: Option<&'static str>,
+    /// The value of the `provider` member that the reply gets, as JSON.
+    pub provider_member: Option<Bytes>,
 }
 
 /// Decides what is changed.
@@ -52,7 +52,7 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
         changed.hide_usage = true;
     }
     if !call.stream && settings.provider_member && has_provider_member(call.operation, call.dialect) {
-        changed.provider_member = Some(route.instance.spec.name);
+        changed.provider_member = Some(route.instance.kind.clone());
     }
     Ok(changed)
 }

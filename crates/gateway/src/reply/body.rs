@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use upstream::{Incoming, Pass};
 
 use super::relay::Relay;
-use super::{End, Taps};
+use super::{End, Tap};
 use crate::alarm::Alarm;
 use crate::bell::Listener;
 use crate::flight::Opened;
 use crate::mask::Masks;
+use crate::trail::Trail;
 
 /// A reply that was cut on purpose: the client must not take what it has for the whole.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub enum ReplyBody {
     /// Bytes that are there.
     Full(Bytes),
     /// A reply that is still arriving.
-    Reply(Box<Reply>),
+    Reply(Box<Reply<Trail>>),
 }
 
 impl From<Bytes> for ReplyBody {
@@ -56,26 +57,23 @@ const AFTER_THE_END: usize = 4 << 10;
 const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where a reply comes from.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a reply is boxed as a whole, and most of them are the largest variant"
-)]
 enum State {
     /// The status was settled before anything answered.
     Flying(BoxFuture<'static, Result<Opened, Fault>>),
     /// An answer that is passed on while it arrives.
-    Arriving(Incoming, Relay),
+    Arriving(Incoming, Box<Relay>),
     /// Everything that is to come is ready; how it ends is known.
     Whole(End),
     /// Nothing more comes.
     Over,
 }
 
-/// A reply on its way to the client.
-pub struct Reply {
+/// A reply on its way to the client, and who watches it.
+pub struct Reply<T: Tap> {
     state: State,
     ready: VecDeque<Bytes>,
-    taps: Taps,
+    /// There until the end.
+    tap: Option<T>,
     dialect: Dialect,
     request_id: Arc<str>,
     masks: Masks,
@@ -110,10 +108,10 @@ pub struct Telling {
     pub closed: Listener,
 }
 
-impl Reply {
+impl<T: Tap> Reply<T> {
     /// A reply whose beginning is there.
-    pub fn opened(opened: Opened, telling: Telling, taps: Taps) -> Reply {
-        let mut reply = Reply::new(State::Over, telling, taps);
+    pub fn opened(opened: Opened, telling: Telling, tap: T) -> Reply<T> {
+        let mut reply = Reply::new(State::Over, telling, tap);
         reply.install(opened);
         reply
     }
@@ -122,19 +120,19 @@ impl Reply {
     pub fn committed(
         flight: BoxFuture<'static, Result<Opened, Fault>>,
         telling: Telling,
-        taps: Taps,
-    ) -> Reply {
-        let mut reply = Reply::new(State::Flying(flight), telling, taps);
+        tap: T,
+    ) -> Reply<T> {
+        let mut reply = Reply::new(State::Flying(flight), telling, tap);
         reply.ready.push_back(alive(reply.dialect));
         reply
     }
 
-    fn new(state: State, telling: Telling, taps: Taps) -> Reply {
+    fn new(state: State, telling: Telling, tap: T) -> Reply<T> {
         let now = Instant::now();
         Reply {
             state,
             ready: VecDeque::new(),
-            taps,
+            tap: Some(tap),
             dialect: telling.dialect,
             request_id: telling.request_id,
             masks: telling.masks,
@@ -152,17 +150,17 @@ impl Reply {
 
     fn install(&mut self, opened: Opened) {
         self.verdict = opened.verdict;
-        self.heard = Instant::now();
-        let taps = &mut self.taps;
+        let taps = &mut self.tap;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
         let Some((incoming, mut relay)) = opened.rest else {
             for frame in opened.frames {
                 tap(&frame);
                 self.ready.push_back(frame.raw);
             }
-            self.state = State::Whole(opened.told.map_or(End::Complete, End::Failed));
+            self.state = State::Whole(opened.told.map_or(End::Complete, |fault| End::Failed(*fault)));
             return;
         };
+        self.heard = Instant::now();
         let end = relay.begin(opened.frames, &mut tap, &mut self.ready);
         let cuts = !relay.tells_failures();
         self.state = State::Arriving(incoming, relay);
@@ -193,7 +191,7 @@ impl Reply {
             (Some(pass), End::Failed(fault)) if fault.blame == Blame::Upstream => pass.fail(),
             _ => {}
         }
-        for tap in self.taps.drain(..) {
+        if let Some(tap) = self.tap.take() {
             tap.end(end);
         }
     }
@@ -209,7 +207,7 @@ impl Reply {
     fn take(&mut self, bytes: Bytes) {
         self.heard = Instant::now();
         let State::Arriving(_, relay) = &mut self.state else { return };
-        let taps = &mut self.taps;
+        let taps = &mut self.tap;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
         let cuts = !relay.tells_failures();
         if let Some(end) = relay.hear(bytes, &mut tap, &mut self.ready) {
@@ -224,7 +222,7 @@ impl Reply {
             return;
         };
         drop(incoming);
-        let taps = &mut self.taps;
+        let taps = &mut self.tap;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
         let cuts = !relay.tells_failures();
         let end = relay.close(fault, &mut tap, &mut self.ready);
@@ -315,7 +313,7 @@ fn alive(dialect: Dialect) -> Bytes {
     }
 }
 
-impl Body for Reply {
+impl<T: Tap> Body for Reply<T> {
     type Data = Bytes;
     type Error = Cut;
 
@@ -394,9 +392,9 @@ impl Body for Reply {
     }
 }
 
-impl Drop for Reply {
+impl<T: Tap> Drop for Reply<T> {
     fn drop(&mut self) {
-        if !self.taps.is_empty() {
+        if self.tap.is_some() {
             self.finish(&End::ClientGone);
         }
     }

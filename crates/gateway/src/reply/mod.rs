@@ -11,7 +11,6 @@ pub use body::{Reply, ReplyBody};
 
 use dialect::stream::Frame;
 use domain::{Blame, Fault};
-use smallvec::SmallVec;
 
 /// How a reply ended. Exactly once, always.
 #[derive(Clone, Debug)]
@@ -53,15 +52,12 @@ pub enum Depth {
     Marks,
 }
 
-/// What watches one reply. The trail always does.
-pub type Taps = SmallVec<[Box<dyn Tap>; 1]>;
-
 /// Watches a reply go by. Cannot change it, cannot slow it.
-pub trait Tap: Send {
+pub trait Tap: Send + Unpin {
     /// How closely it looks.
     fn depth(&self) -> Depth;
     /// Some whole events, or a piece of a JSON reply, with what was noticed in it.
     fn see(&mut self, frame: &Frame);
     /// The reply is over.
-    fn end(self: Box<Self>, end: &End);
+    fn end(self, end: &End);
 }

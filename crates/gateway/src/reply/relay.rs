@@ -78,8 +78,13 @@ impl Relay {
     }
 
     /// The pieces stopped: at their end, or because of `cut`.
-    pub fn close(self, cut: Option<Fault>, tap: &mut dyn FnMut(&Frame), out: &mut VecDeque<Bytes>) -> End {
-        let whole = match self {
+    pub fn close(
+        self: Box<Self>,
+        cut: Option<Fault>,
+        tap: &mut dyn FnMut(&Frame),
+        out: &mut VecDeque<Bytes>,
+    ) -> End {
+        let whole = match *self {
             Relay::Events(mut speech) => return speech.close(cut, tap, out),
             Relay::Large(recital) => {
                 let marks = Marks { usage: recital.usage(), ..Marks::default() };

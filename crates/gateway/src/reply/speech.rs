@@ -168,8 +168,8 @@ pub struct Recital {
 
 impl Recital {
     /// Retells a JSON object, adding the `provider` member if there is one to add.
-    pub fn new(operation: Operation, dialect: Dialect, provider: Option<&str>) -> Recital {
-        let member = provider.map(|kind| Bytes::from(format!("\"provider\":\"{kind}\"")));
+    pub fn new(operation: Operation, dialect: Dialect, provider: Option<&Bytes>) -> Recital {
+        let member = provider.map(|kind| Bytes::from([b"\"provider\":", &kind[..]].concat()));
         let expected = reply::expected(operation, dialect).filter(|name| !OF_AN_ANSWER.contains(name));
         let noticed: Vec<_> = ["provider"].into_iter().chain(OF_AN_ANSWER).chain(expected).collect();
         let top = TopLevel::new(&["usage", "error", "object"], &noticed);
@@ -343,7 +343,8 @@ mod tests {
         let json = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2}} \n";
         let expect = "{\"data\":[{\"a\":\"}\"}],\"usage\":{\"prompt_tokens\":2,\"total_tokens\":2},\"provider\":\"vllm\"} \n";
         for cut in 0..json.len() {
-            let mut recital = Recital::new(Operation::Embed, Dialect::Embeddings, Some("vllm"));
+            let mut recital =
+                Recital::new(Operation::Embed, Dialect::Embeddings, Some(&Bytes::from_static(b"\"vllm\"")));
             let mut out = VecDeque::new();
             for piece in [&json[..cut], &json[cut..]] {
                 recital.hear(Bytes::copy_from_slice(piece.as_bytes()), &mut out).expect("an object");
@@ -375,7 +376,7 @@ mod tests {
             (Operation::Tokenize, Dialect::Vllm, "{\"id\":\"x\",\"tokens\":null}"),
         ] {
             for cut in 0..json.len() {
-                let mut recital = Recital::new(operation, dialect, Some("vllm"));
+                let mut recital = Recital::new(operation, dialect, Some(&Bytes::from_static(b"\"vllm\"")));
                 let mut out = VecDeque::new();
                 let first = recital.hear(Bytes::from(json[..cut].to_owned()), &mut out);
                 let fault = first.and_then(|()| recital.hear(Bytes::from(json[cut..].to_owned()), &mut out));

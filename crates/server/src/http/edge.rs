@@ -366,7 +366,8 @@ impl<S: AsyncRead + Unpin> Edge<S> {
                 match edge.phases.now() {
                     Phase::Idle if buf.filled().len() > before => {
                         edge.phases.set(Phase::Head);
-                        edge.waiting = Some((Phase::Head, Instant::now()));
+                        // its clock begins when it is waited for, which is now if this was not all of it
+                        edge.waiting = None;
                     }
                     // a head's clock runs from its first byte: a byte now and then does not wind it up again
                     Phase::Head => {}
