@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::Fault;
@@ -96,15 +95,10 @@ impl From<Reject> for Fault {
 
 /// A JSON object as it arrived, its whole syntax checked, and where each top-level member lies in it.
 ///
-/// A clone shares bytes and index. A member that stands twice is legal unless it is guarded; the last one counts, as
-/// with serde_json and most parsers.
+/// A member that stands twice is legal unless it is guarded; the last one counts, as with serde_json and most parsers.
 #[derive(Clone)]
 pub struct Body {
     bytes: Bytes,
-    index: Arc<Index>,
-}
-
-struct Index {
     members: Vec<Member>,
     /// The names that were written with escapes, unescaped, by their place in `members`. Nearly always empty.
     unescaped: Vec<(usize, String)>,
@@ -130,7 +124,7 @@ impl Body {
                 serde_json::from_slice(quoted).expect("the scanner takes only strings that serde_json takes");
             unescaped.push((place, name));
         }
-        let body = Body { bytes, index: Arc::new(Index { members, unescaped }) };
+        let body = Body { bytes, members, unescaped };
         body.check_guarded()?;
         Ok(body)
     }
@@ -151,6 +145,11 @@ impl Body {
         self.find(name).map(|member| self.bytes.slice(member.value.clone()))
     }
 
+    /// The same, for a look that ends before the body does.
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.find(name).map(|member| &self.bytes[member.value.clone()])
+    }
+
     /// Whether a member, if it is an array, holds objects and nothing else.
     pub fn only_objects(&self, name: &str) -> bool {
         self.find(name).is_none_or(|member| member.only_objects)
@@ -164,13 +163,11 @@ impl Body {
     /// A string member, not copied unless it was written with escapes; `None` if it is missing or `null`.
     pub fn text(&self, name: &str) -> Result<Option<Cow<'_, str>>, Reject> {
         let wrong = || Reject::wrong_type(name, "a string");
-        match self.find(name).map(|member| &self.bytes[member.value.clone()]) {
+        match self.value(name) {
             None | Some(b"null") => Ok(None),
-            Some(value) if memchr::memchr(b'\\', value).is_none() => {
-                let inside = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+            Some([b'"', inside @ .., b'"']) if memchr::memchr(b'\\', inside).is_none() => {
                 // what was scanned is UTF-8
-                let text = inside.and_then(|inside| std::str::from_utf8(inside).ok()).ok_or_else(wrong)?;
-                Ok(Some(Cow::Borrowed(text)))
+                std::str::from_utf8(inside).map(|text| Some(Cow::Borrowed(text))).map_err(|_| wrong())
             }
             Some(value) => {
                 serde_json::from_slice(value).map(|text| Some(Cow::Owned(text))).map_err(|_| wrong())
@@ -185,7 +182,7 @@ impl Body {
 
     /// A boolean member; `None` if it is missing or `null`.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Reject> {
-        match self.find(name).map(|member| &self.bytes[member.value.clone()]) {
+        match self.value(name) {
             None | Some(b"null") => Ok(None),
             Some(b"true") => Ok(Some(true)),
             Some(b"false") => Ok(Some(false)),
@@ -205,7 +202,7 @@ impl Body {
 
     /// The names of the members, unescaped, in the order in which they stand. One that stands twice comes twice.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        (0..self.index.members.len()).map(|place| self.name(place))
+        (0..self.members.len()).map(|place| self.name(place))
     }
 
     /// Splices the edits in; see [`Edit`] for what each does. Without edits the one segment *is* the body.
@@ -214,36 +211,38 @@ impl Body {
     }
 
     pub(crate) fn members(&self) -> &[Member] {
-        &self.index.members
+        &self.members
     }
 
     /// The unescaped name of the member at this place of the index.
     pub(crate) fn name(&self, place: usize) -> &str {
-        let member = &self.index.members[place];
+        let member = &self.members[place];
         if member.escaped {
-            let found = self.index.unescaped.binary_search_by_key(&place, |(place, _)| *place);
-            return &self.index.unescaped[found.expect("every escaped name was unescaped")].1;
+            let found = self.unescaped.binary_search_by_key(&place, |(place, _)| *place);
+            return &self.unescaped[found.expect("every escaped name was unescaped")].1;
         }
         std::str::from_utf8(&self.bytes[member.name.clone()]).expect("the scanner takes only UTF-8")
     }
 
     /// The last member of this name: the one that counts.
     fn find(&self, name: &str) -> Option<&Member> {
-        let place = (0..self.index.members.len()).rev().find(|place| self.is_called(*place, name))?;
-        Some(&self.index.members[place])
+        let members = self.members.iter().enumerate();
+        members.rev().find(|(place, member)| self.is_called(*place, member, name)).map(|(_, member)| member)
     }
 
     /// The places of the members of this name in the index.
     pub(crate) fn places(&self, name: &str) -> impl Iterator<Item = usize> {
-        (0..self.index.members.len()).filter(move |place| self.is_called(*place, name))
+        let members = self.members.iter().enumerate();
+        members.filter(move |(place, member)| self.is_called(*place, member, name)).map(|(place, _)| place)
     }
 
     /// Whether the member at this place has this name; cheaper than comparing with [`Body::name`].
-    fn is_called(&self, place: usize, name: &str) -> bool {
-        let member = &self.index.members[place];
+    #[inline(always)]
+    fn is_called(&self, place: usize, member: &Member, name: &str) -> bool {
         match member.escaped {
             true => self.name(place) == name,
-            false => self.bytes[member.name.clone()] == *name.as_bytes(),
+            // nearly every name shows by its length that it is another
+            false => member.name.len() == name.len() && self.bytes[member.name.clone()] == *name.as_bytes(),
         }
     }
 
@@ -252,7 +251,7 @@ impl Body {
         name: &str,
         expected: &'static str,
     ) -> Result<Option<T>, Reject> {
-        match self.find(name).map(|member| &self.bytes[member.value.clone()]) {
+        match self.value(name) {
             None | Some(b"null") => Ok(None),
             Some(value) => {
                 serde_json::from_slice(value).map(Some).map_err(|_| Reject::wrong_type(name, expected))
@@ -262,19 +261,19 @@ impl Body {
 
     fn check_guarded(&self) -> Result<(), Reject> {
         let mut seen = [false; GUARDED.len()];
-        for (at, member) in self.index.members.iter().enumerate() {
-            let written = &self.bytes[member.name.clone()];
+        for (at, member) in self.members.iter().enumerate() {
+            let name = match member.escaped {
+                true => self.name(at).as_bytes(),
+                false => &self.bytes[member.name.clone()],
+            };
             // nearly every name shows by its first letter that it is none of them
-            if !member.escaped && !written.first().is_some_and(|first| may_begin_a_guarded_name(*first)) {
+            if !name.first().is_some_and(|first| may_begin_a_guarded_name(*first)) {
                 continue;
             }
-            let name = self.name(at);
-            let guarded = GUARDED.iter().position(|guarded| folds_to(name, guarded));
-            let Some(place) = guarded else { continue };
-            if seen[place] {
+            let Some(place) = GUARDED.iter().position(|guarded| folds_to(name, guarded)) else { continue };
+            if std::mem::replace(&mut seen[place], true) {
                 return Err(Reject::Duplicate(GUARDED[place]));
             }
-            seen[place] = true;
         }
         Ok(())
     }
@@ -296,17 +295,21 @@ const fn may_begin_a_guarded_name(first: u8) -> bool {
     matches!(first, b'm' | b'M' | b'p' | b'P' | b's' | b'S') || !first.is_ascii()
 }
 
-/// Whether a parser that ignores letter case, as Go's does, takes `name` for `guarded`. Go folds two letters that are
-/// not ASCII to ones that are: the long s and the Kelvin sign.
-fn folds_to(name: &str, guarded: &str) -> bool {
+/// Whether a parser that ignores letter case, as Go's does, takes `name` for `guarded`.
+#[inline]
+fn folds_to(name: &[u8], guarded: &str) -> bool {
     // Two bytes more per letter is the most that folding can take away.
-    if name.len() < guarded.len() || name.len() > guarded.len() * 3 {
-        return false;
+    match name.len().checked_sub(guarded.len()) {
+        Some(0) => name.eq_ignore_ascii_case(guarded.as_bytes()),
+        Some(more) if more <= guarded.len() * 2 && !name.is_ascii() => folds_from_afar(name, guarded),
+        _ => false,
     }
-    let folded = name.chars().map(|letter| match letter {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    });
-    folded.eq(guarded.chars())
+}
+
+/// The same for a name that is not ASCII. Go folds two letters that are not to ones that are: the long s and the Kelvin
+/// sign.
+#[cold]
+fn folds_from_afar(name: &[u8], guarded: &str) -> bool {
+    let folded = String::from_utf8_lossy(name).replace('\u{17f}', "s").replace('\u{212a}', "k");
+    folded.eq_ignore_ascii_case(guarded)
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::body::Body;
+use crate::json;
 
 /// One change to one top-level member. Edits of one member take effect in the order given; edits of different members
 /// do not touch each other.
@@ -60,21 +61,25 @@ impl Edit {
 
 /// A text as a JSON string, quotes included.
 pub fn json_string(text: &str) -> Bytes {
-    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-    if plain {
-        // exactly as long as it is, so that nothing is moved when it becomes shared
-        let mut json = Vec::with_capacity(text.len() + 2);
+    // most likely exactly as long as it is, so that nothing is moved when it becomes shared
+    let mut json = Vec::with_capacity(text.len() + 2);
+    push_string(&mut json, text);
+    json.into()
+}
+
+fn push_string(json: &mut Vec<u8>, text: &str) {
+    if json::is_plain(text) {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());
         json.push(b'"');
-        return json.into();
+    } else {
+        serde_json::to_writer(json, text).expect("a string always encodes");
     }
-    serde_json::to_vec(text).expect("a string always encodes").into()
 }
 
 /// What goes on the wire: untouched ranges and new pieces, in order, for one gathered write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Segments(SmallVec<[Bytes; 8]>);
+pub struct Segments(Vec<Bytes>);
 
 impl Segments {
     /// Bytes of all segments together: the content length.
@@ -89,7 +94,7 @@ impl Segments {
 
     /// The segments; none of them is empty.
     pub fn into_vec(self) -> Vec<Bytes> {
-        self.0.into_vec()
+        self.0
     }
 
     /// All in one piece; copies only if there are several.
@@ -109,9 +114,7 @@ impl Segments {
 
 impl From<Bytes> for Segments {
     fn from(bytes: Bytes) -> Segments {
-        let mut segments = Segments::default();
-        segments.push(bytes);
-        segments
+        Segments(if bytes.is_empty() { Vec::new() } else { vec![bytes] })
     }
 }
 
@@ -184,10 +187,10 @@ pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
                 }
             }
             (Outcome::Has(json), None) => {
-                let name = json_string(fate.name);
-                added.reserve_exact(name.len() + json.len() + 2);
+                // comma, colon and quotes
+                added.reserve_exact(fate.name.len() + json.len() + 4);
                 added.push(b',');
-                added.extend_from_slice(&name);
+                push_string(&mut added, fate.name);
                 added.push(b':');
                 added.extend_from_slice(json);
             }
@@ -224,7 +227,7 @@ pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
 
 /// The text with each range replaced; the ranges are sorted and do not overlap.
 fn join(text: &Bytes, cuts: Cuts) -> Segments {
-    let mut segments = Segments::default();
+    let mut segments = Segments(Vec::with_capacity(cuts.len() * 2 + 1));
     let mut at = 0;
     for (range, new) in cuts {
         segments.push(text.slice(at..range.start));

@@ -166,7 +166,7 @@ fn chunk(event: &[u8], marks: &mut Marks) {
             return;
         }
     };
-    marks.usage = chunk.usage.and_then(|raw| usage::read(raw.get().as_bytes()));
+    marks.usage = chunk.usage.and_then(|raw| usage::read_checked(raw.get().as_bytes()));
     marks.only_usage = marks.usage.is_some() && chunk.choices.as_ref().is_some_and(Vec::is_empty);
     let ended = |choice: &&Choice| choice.finish_reason.as_ref().is_some_and(|reason| !reason.is_null());
     marks.finished = chunk.choices.iter().flatten().filter(ended).count() as u32;
@@ -236,7 +236,7 @@ fn responses(event: &[u8], marks: &mut Marks) {
                 serde_json::from_slice::<ResponsesEvent<'_>>(data).ok().and_then(|parsed| parsed.response)
             });
             let response = response.unwrap_or_default();
-            marks.usage = response.usage.and_then(|raw| usage::read(raw.get().as_bytes()));
+            marks.usage = response.usage.and_then(|raw| usage::read_checked(raw.get().as_bytes()));
             let error = response.error.filter(|error| !error.is_null());
             if failed || error.is_some() {
                 let error = error.unwrap_or_else(|| serde_json::json!({ "message": "the response failed" }));
@@ -287,7 +287,7 @@ fn messages(event: &[u8], marks: &mut Marks) {
         b"message_start" | b"message_delta" => {
             let Ok(parsed) = serde_json::from_slice::<MessagesEvent<'_>>(data) else { return };
             let raw = parsed.usage.or(parsed.message.and_then(|m| m.usage));
-            marks.usage = raw.and_then(|raw| usage::read(raw.get().as_bytes()));
+            marks.usage = raw.and_then(|raw| usage::read_checked(raw.get().as_bytes()));
         }
         b"error" => marks.fault = fault::in_event(event.name, data),
         _ if ERROR.find(data).is_some() => marks.fault = fault::in_event(event.name, data),

@@ -2,7 +2,6 @@
 
 mod as_stream;
 
-use bytes::Bytes;
 use domain::{Dialect, Fault, FaultKind, Operation, Usage};
 
 pub use as_stream::as_stream;
@@ -109,21 +108,21 @@ pub fn judge(asked: &Asked, body: &Body) -> Result<(), Fault> {
     if let Some(fault) = fault::in_body(body) {
         return Err(fault);
     }
-    let raw = |name: &str| body.raw(name);
+    let raw = |name: &str| body.value(name);
     let members = discriminators(asked.operation, asked.dialect);
     match (asked.operation, asked.dialect) {
         (Operation::Rerank, _) => {
             return rerank::read_reply(body.bytes(), asked.documents, rerank::ReplyShape::Rerank).map(drop);
         }
         (Operation::Generate, Dialect::Chat) | (Operation::Complete, _) => {
-            return choices(body.raw("choices"));
+            return choices(raw("choices"));
         }
         (Operation::Generate, Dialect::Messages)
-            if raw("type").is_some_and(|kind| !matches!(&kind[..], b"\"message\"" | b"null")) =>
+            if raw("type").is_some_and(|kind| !matches!(kind, b"\"message\"" | b"null")) =>
         {
             return Err(unlike("`type` must be \"message\""));
         }
-        (Operation::Embed, _) if asked.something && raw("data").is_some_and(|data| is_empty_array(&data)) => {
+        (Operation::Embed, _) if asked.something && raw("data").is_some_and(is_empty_array) => {
             return Err(unlike("`data` is empty"));
         }
         // vLLM's own pooling reply, not that of an IO processor
@@ -136,20 +135,23 @@ pub fn judge(asked: &Asked, body: &Body) -> Result<(), Fault> {
 }
 
 /// Whether one of the members is there and what it must be.
-fn one_of<T: AsRef<[u8]>>(
+fn one_of<'a>(
     members: &[(&'static str, Kind)],
-    beginning: impl Fn(&str) -> Option<T>,
+    beginning: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Result<(), Fault> {
     let Some((first, _)) = members.first() else { return Ok(()) };
-    let mut wrong = format!("`{first}` is missing");
+    let mut wrong = None;
     for (name, kind) in members {
         match beginning(name) {
-            Some(raw) if kind.fits(raw.as_ref()) => return Ok(()),
-            Some(_) => wrong = format!("`{name}` must be {}", kind.word()),
+            Some(raw) if kind.fits(raw) => return Ok(()),
+            Some(_) => wrong = Some((name, kind)),
             None => {}
         }
     }
-    Err(unlike(&wrong))
+    Err(unlike(&match wrong {
+        Some((name, kind)) => format!("`{name}` must be {}", kind.word()),
+        None => format!("`{first}` is missing"),
+    }))
 }
 
 fn is_empty_array(raw: &[u8]) -> bool {
@@ -171,7 +173,7 @@ const SAID: [(&str, u8); 3] = [("message", b'{'), ("delta", b'{'), ("text", b'"'
 fn check_choice(place: usize, choice: &mut Cursor<'_>) -> Result<(), Fault> {
     let (mut seen, mut said) = ([false; SAID.len()], false);
     while let Some((name, value)) = choice.member() {
-        let Some(known) = SAID.iter().position(|(known, _)| is_called(name, known)) else { continue };
+        let Some(known) = SAID.iter().position(|(known, _)| name.is(known)) else { continue };
         if std::mem::replace(&mut seen[known], true) {
             return Err(unlike(&format!("`choices[{place}]` has a member twice")));
         }
@@ -180,19 +182,11 @@ fn check_choice(place: usize, choice: &mut Cursor<'_>) -> Result<(), Fault> {
     if said { Ok(()) } else { Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`"))) }
 }
 
-/// Whether a name as it was written means this one.
-fn is_called(written: &[u8], name: &str) -> bool {
-    if memchr::memchr(b'\\', written).is_none() {
-        return written == name.as_bytes();
-    }
-    serde_json::from_slice::<String>(&[b"\"", written, b"\""].concat()).is_ok_and(|written| written == name)
-}
-
-fn choices(raw: Option<Bytes>) -> Result<(), Fault> {
-    let Some(raw) = raw.filter(|raw| &raw[..] != b"null" && !is_empty_array(raw)) else {
+fn choices(raw: Option<&[u8]>) -> Result<(), Fault> {
+    let Some(raw) = raw.filter(|raw| *raw != b"null" && !is_empty_array(raw)) else {
         return Err(no_choices());
     };
-    let mut cursor = Cursor::new(&raw);
+    let mut cursor = Cursor::new(raw);
     if !cursor.open(b'[') {
         return Err(unlike("`choices` must be an array"));
     }
@@ -213,8 +207,8 @@ pub fn told(dialect: Dialect, body: &Body) -> Option<Fault> {
     if dialect != Dialect::Responses || body.string("status").ok().flatten().as_deref() != Some("failed") {
         return None;
     }
-    let error = body.raw("error").filter(|error| error.starts_with(b"{"));
-    let error = error.as_deref().unwrap_or(b"{\"message\":\"the response failed\"}");
+    let error = body.value("error").filter(|error| error.starts_with(b"{"));
+    let error = error.unwrap_or(b"{\"message\":\"the response failed\"}");
     fault::in_event(b"error", &[b"{\"error\":", error, b"}"].concat())
 }
 
@@ -231,15 +225,15 @@ pub fn not_an_answer(body: &[u8]) -> Fault {
 
 /// The usage that a whole reply reports. A verbose transcription may tell the audio's `duration` alone.
 pub fn usage(operation: Operation, body: &Body) -> Option<Usage> {
-    if let Some(usage) = body.raw("usage") {
-        return usage::read(&usage);
+    if let Some(usage) = body.value("usage") {
+        return usage::read_checked(usage);
     }
     if !matches!(operation, Operation::Transcribe | Operation::Translate) {
         return None;
     }
     // a number, or a number in quotes
-    let duration = body.raw("duration")?;
-    let seconds: f64 = std::str::from_utf8(&duration).ok()?.trim_matches('"').parse().ok()?;
+    let duration = body.value("duration")?;
+    let seconds: f64 = std::str::from_utf8(duration).ok()?.trim_matches('"').parse().ok()?;
     Some(Usage { audio_seconds: usage::whole_seconds(seconds), ..Usage::default() })
 }
 

@@ -268,7 +268,7 @@ fn usage_near_the_end(bytes: &[u8]) -> Option<Usage> {
     let at = memchr::memmem::rfind(bytes, b"\"usage\"")?;
     let rest = bytes[at + 7..].trim_ascii_start().strip_prefix(b":")?;
     let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&serde_json::value::RawValue>();
-    usage::read(values.next()?.ok()?.get().as_bytes())
+    usage::read_checked(values.next()?.ok()?.get().as_bytes())
 }
 
 #[cfg(test)]

@@ -1,71 +1,92 @@
 //! Tokens, wherever a dialect reports them.
 
 use domain::Usage;
-use serde::Deserialize;
 
-/// Every spelling of a usage object that our upstreams use; what is absent is zero.
+use crate::json::scan::scan;
+use crate::json::walk::pick;
+
+/// Reads a usage object as it was written. `None` if it is not an object of counts, or says nothing.
+pub fn read(json: &[u8]) -> Option<Usage> {
+    scan(json).ok()?;
+    read_checked(json.trim_ascii())
+}
+
+/// The same for one that is known to be JSON, without whitespace around it. Every spelling that our upstreams use is
+/// understood; what is absent is zero.
 ///
 /// Chat and completions: `prompt_tokens`, `completion_tokens` with `*_details`. Responses and Messages: `input_tokens`,
 /// `output_tokens`; Messages counts cached tokens outside `input_tokens`. Pooling and rerank: `total_tokens` alone.
 /// Transcriptions: as Responses, or `seconds` of audio (OpenAI's `type: duration`).
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Wire {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
-    input_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-    output_tokens_details: Option<Details>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    seconds: Option<f64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Details {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-}
-
-/// Reads a usage object as it was written. `None` if it is not an object of counts, or says nothing.
-pub fn read(json: &[u8]) -> Option<Usage> {
-    // serde would take a list for a struct
-    if !json.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    let wire: Wire = serde_json::from_slice(json).ok()?;
+pub(crate) fn read_checked(json: &[u8]) -> Option<Usage> {
+    let [prompt, completion, input, output, total, seconds, cache_read, cache_written, details @ ..] = pick(
+        json,
+        [
+            "prompt_tokens",
+            "completion_tokens",
+            "input_tokens",
+            "output_tokens",
+            "total_tokens",
+            "seconds",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+            "prompt_tokens_details",
+            "input_tokens_details",
+            "completion_tokens_details",
+            "output_tokens_details",
+        ],
+    )?;
+    let (input, output) = (count(input)?.or(count(prompt)?), count(output)?.or(count(completion)?));
+    let (total, cache_read, cache_written) = (count(total)?, count(cache_read)?, count(cache_written)?);
+    let [prompt_details, input_details, completion_details, output_details] = details;
+    let cached = part(prompt_details, "cached_tokens")?.or(part(input_details, "cached_tokens")?);
+    let reasoning =
+        part(completion_details, "reasoning_tokens")?.or(part(output_details, "reasoning_tokens")?);
     // an upstream may say any number
-    let (read, written) = (wire.cache_read_input_tokens, wire.cache_creation_input_tokens);
-    let outside = read.unwrap_or(0).saturating_add(written.unwrap_or(0));
-    let output = wire.output_tokens.or(wire.completion_tokens);
-    let input = match wire.input_tokens.or(wire.prompt_tokens) {
+    let outside = cache_read.unwrap_or(0).saturating_add(cache_written.unwrap_or(0));
+    let input = match input {
         Some(input) => Some(input.saturating_add(outside)),
-        None => wire.total_tokens.map(|total| total.saturating_sub(output.unwrap_or(0))),
+        None => total.map(|total| total.saturating_sub(output.unwrap_or(0))),
     };
-    let audio_seconds = wire.seconds.map(whole_seconds);
+    let audio_seconds = match seconds {
+        Some(raw) => serde_json::from_slice::<Option<f64>>(raw).ok()?.map(whole_seconds),
+        None => None,
+    };
     if input.is_none() && output.is_none() && audio_seconds.is_none() {
         return None;
     }
-    let cached = |details: &Option<Details>| details.as_ref().and_then(|d| d.cached_tokens);
-    let reasoning = |details: &Option<Details>| details.as_ref().and_then(|d| d.reasoning_tokens);
     Some(Usage {
         input: input.unwrap_or(0),
         output: output.unwrap_or(0),
-        cached: cached(&wire.prompt_tokens_details)
-            .or(cached(&wire.input_tokens_details))
-            .or(wire.cache_read_input_tokens)
-            .unwrap_or(0),
-        reasoning: reasoning(&wire.completion_tokens_details)
-            .or(reasoning(&wire.output_tokens_details))
-            .unwrap_or(0),
+        cached: cached.or(cache_read).unwrap_or(0),
+        reasoning: reasoning.unwrap_or(0),
         audio_seconds: audio_seconds.unwrap_or(0),
         estimated: false,
     })
+}
+
+/// A count that may be missing or `null`. `None` if it is something else.
+fn count(raw: Option<&[u8]>) -> Option<Option<u64>> {
+    match raw {
+        None | Some(b"null") => Some(None),
+        Some(raw) => raw.iter().try_fold(0u64, with_digit).map(Some),
+    }
+}
+
+/// A whole number with one more digit behind it, if that is one and there is room for it.
+fn with_digit(number: u64, digit: &u8) -> Option<u64> {
+    let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+    number.checked_mul(10)?.checked_add(digit)
+}
+
+/// A count in a `*_details` member, which may be missing or `null` as well.
+fn part(details: Option<&[u8]>, name: &str) -> Option<Option<u64>> {
+    match details {
+        None | Some(b"null") => Some(None),
+        Some(details) => {
+            let [part] = pick(details, [name])?;
+            count(part)
+        }
+    }
 }
 
 /// Seconds as they are billed: every one that was begun.

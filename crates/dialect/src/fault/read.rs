@@ -184,8 +184,8 @@ pub fn in_reply(body: &[u8]) -> Option<Fault> {
 
 /// The same for a reply whose members are known. Nearly all show at a glance that they are no error.
 pub fn in_body(body: &Body) -> Option<Fault> {
-    let error = body.raw("error").is_some_and(|raw| &raw[..] != b"null");
-    let object = body.raw("object").is_some_and(|raw| is_called(&raw, "error"));
+    let error = body.value("error").is_some_and(|raw| raw != b"null");
+    let object = body.value("object").is_some_and(|raw| is_called(raw, "error"));
     if error || object { in_reply(body.bytes()) } else { None }
 }
 

@@ -3,60 +3,103 @@
 //! Nothing is checked, so these give nonsense for a text that was not [scanned](super::scan) before; they end on any
 //! input all the same, and never look outside of it.
 
-use super::{is_space, words};
+use super::{past_space, words};
 
-/// The first byte at or after `at` that is no whitespace; the text's length if there is none.
-fn skip_space(text: &[u8], mut at: usize) -> usize {
-    while text.get(at).is_some_and(|byte| is_space(*byte)) {
-        at += 1;
-    }
-    at
+/// A member's name as it was written, without its quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name<'a> {
+    written: &'a [u8],
+    escaped: bool,
 }
 
-/// Past the string whose opening quote stands at `at`.
-fn string_end(text: &[u8], at: usize) -> usize {
-    let mut at = at + 1;
+impl Name<'_> {
+    /// Whether this is what the name means, however it is written.
+    #[inline]
+    pub(crate) fn is(&self, name: &str) -> bool {
+        if self.escaped { self.means(name) } else { self.written == name.as_bytes() }
+    }
+
+    #[cold]
+    fn means(&self, name: &str) -> bool {
+        let quoted = [b"\"", self.written, b"\""].concat();
+        serde_json::from_slice::<String>(&quoted).is_ok_and(|meant| meant == name)
+    }
+}
+
+/// The values of these members of an object, which has no whitespace before it. `None` if it is no object, or if one of
+/// them stands twice.
+pub(crate) fn pick<'a, const N: usize>(object: &'a [u8], names: [&str; N]) -> Option<[Option<&'a [u8]>; N]> {
+    let mut values = [None; N];
+    let mut cursor = Cursor::new(object);
+    if !cursor.open(b'{') {
+        return None;
+    }
+    while let Some((name, value)) = cursor.member() {
+        let Some(place) = names.iter().position(|known| name.is(known)) else { continue };
+        if values[place].replace(value).is_some() {
+            return None;
+        }
+    }
+    Some(values)
+}
+
+/// Past the string whose opening quote stands at `at`, and whether it has escapes.
+#[inline(always)]
+fn string_end(text: &[u8], at: usize) -> (usize, bool) {
+    let stop = words::string_stop(text, at + 1);
+    match text.get(stop) {
+        Some(b'"') => (stop + 1, false),
+        _ => (rest_of_string(text, stop), true),
+    }
+}
+
+fn rest_of_string(text: &[u8], mut at: usize) -> usize {
     loop {
-        at = words::string_stop(text, at);
         match text.get(at) {
             Some(b'"') => return at + 1,
             Some(b'\\') => at += 2,
             Some(_) => at += 1,
             None => return text.len(),
         }
+        at = words::string_stop(text, at);
     }
 }
 
 /// Past the value that begins at `at`.
-fn value_end(text: &[u8], mut at: usize) -> usize {
+#[inline(always)]
+fn value_end(text: &[u8], at: usize) -> usize {
     match text.get(at) {
-        Some(b'"') => string_end(text, at),
-        Some(b'{' | b'[') => {
-            let mut depth = 0usize;
-            loop {
-                match text.get(at) {
-                    Some(b'"') => {
-                        at = words::bracket_stop(text, string_end(text, at));
-                        continue;
-                    }
-                    Some(b'{' | b'[') => depth += 1,
-                    Some(b'}' | b']') => depth = depth.saturating_sub(1),
-                    Some(_) => {}
-                    None => return text.len(),
-                }
-                at += 1;
-                if depth == 0 {
-                    return at;
-                }
-                at = words::bracket_stop(text, at);
-            }
-        }
+        Some(b'"') => string_end(text, at).0,
+        Some(b'{' | b'[') => container_end(text, at),
+        Some(b'n' | b't') => text.len().min(at + 4),
+        Some(b'f') => text.len().min(at + 5),
         _ => {
-            while text.get(at).is_some_and(|byte| !is_space(*byte) && !b",]}".contains(byte)) {
-                at += 1;
-            }
-            at
+            let goes_on = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+            let rest = text.get(at..).unwrap_or_default();
+            at + rest.iter().position(|byte| !goes_on(byte)).unwrap_or(rest.len())
         }
+    }
+}
+
+/// Past the array or the object that begins at `at`.
+fn container_end(text: &[u8], mut at: usize) -> usize {
+    let mut depth = 0usize;
+    loop {
+        match text.get(at) {
+            Some(b'"') => {
+                at = words::bracket_stop(text, string_end(text, at).0);
+                continue;
+            }
+            Some(b'{' | b'[') => depth += 1,
+            Some(b'}' | b']') => depth = depth.saturating_sub(1),
+            Some(_) => {}
+            None => return text.len(),
+        }
+        at += 1;
+        if depth == 0 {
+            return at;
+        }
+        at = words::bracket_stop(text, at);
     }
 }
 
@@ -81,32 +124,32 @@ impl<'a> Cursor<'a> {
     pub(crate) fn open(&mut self, bracket: u8) -> bool {
         let opens = self.peek() == Some(bracket);
         if opens {
-            self.at = skip_space(self.text, self.at + 1);
+            self.at = past_space(self.text, self.at + 1);
         }
         opens
     }
 
-    /// The next member of the object that the cursor is in: its name without quotes and with whatever escapes it has, its
-    /// value as it was written. At its end the cursor leaves it.
-    pub(crate) fn member(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+    /// The next member of the object that the cursor is in: its name, and its value as it was written. At its end the
+    /// cursor leaves it.
+    pub(crate) fn member(&mut self) -> Option<(Name<'a>, &'a [u8])> {
         if self.peek() != Some(b'"') {
             if self.peek() == Some(b'}') {
                 self.leave();
             }
             return None;
         }
-        let end = string_end(self.text, self.at);
-        let name = self.text.get(self.at + 1..end.saturating_sub(1))?;
-        self.at = skip_space(self.text, end);
+        let (end, escaped) = string_end(self.text, self.at);
+        let written = self.text.get(self.at + 1..end.saturating_sub(1))?;
+        self.at = past_space(self.text, end);
         if self.peek() == Some(b':') {
-            self.at = skip_space(self.text, self.at + 1);
+            self.at = past_space(self.text, self.at + 1);
         }
-        Some((name, self.value()))
+        Some((Name { written, escaped }, self.value()))
     }
 
     fn value(&mut self) -> &'a [u8] {
         let end = value_end(self.text, self.at);
-        let value = &self.text[self.at..end];
+        let value = self.text.get(self.at..end).unwrap_or_default();
         self.at = end;
         self.separate();
         value
@@ -119,9 +162,9 @@ impl<'a> Cursor<'a> {
 
     /// Past the comma, if one follows.
     fn separate(&mut self) {
-        self.at = skip_space(self.text, self.at);
+        self.at = past_space(self.text, self.at);
         if self.peek() == Some(b',') {
-            self.at = skip_space(self.text, self.at + 1);
+            self.at = past_space(self.text, self.at + 1);
         }
     }
 }
@@ -159,8 +202,10 @@ mod tests {
             let members = std::iter::from_fn(|| if value.is_object() { cursor.member() } else { None });
             let found: Vec<(String, Value)> = members
                 .map(|(name, raw)| {
-                    let quoted = [b"\"", name, b"\""].concat();
-                    (serde_json::from_slice(&quoted).expect("a name is a string"), read(raw))
+                    let quoted = [b"\"", name.written, b"\""].concat();
+                    let meant: String = serde_json::from_slice(&quoted).expect("a name is a string");
+                    assert!(name.is(&meant) && !name.is("no such name"));
+                    (meant, read(raw))
                 })
                 .collect();
             let expect: Vec<_> =

@@ -1,6 +1,7 @@
 //! What is an answer, and what is none.
 
 use super::*;
+use bytes::Bytes;
 
 const OPERATIONS: [(Operation, Dialect); 13] = [
     (Operation::Generate, Dialect::Chat),
