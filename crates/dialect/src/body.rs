@@ -152,7 +152,14 @@ impl Body {
 
     /// Whether a member, if it is an array, holds objects and nothing else.
     pub fn only_objects(&self, name: &str) -> bool {
-        self.find(name).is_none_or(|member| member.only_objects)
+        self.find(name).is_none_or(|member| member.items.only_objects)
+    }
+
+    /// Whether a member is an array of objects that each say something in one member, and have no other that could.
+    pub(crate) fn each_says_one_thing(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|member| {
+            self.bytes[member.value.start] == b'[' && member.items.each_says_one_thing()
+        })
     }
 
     /// Whether the member is there, be it as `null`.
@@ -231,7 +238,7 @@ impl Body {
     }
 
     /// The places of the members of this name in the index.
-    pub(crate) fn places(&self, name: &str) -> impl Iterator<Item = usize> {
+    pub(crate) fn places(&self, name: &str) -> impl DoubleEndedIterator<Item = usize> {
         let members = self.members.iter().enumerate();
         members.filter(move |(place, member)| self.is_called(*place, member, name)).map(|(place, _)| place)
     }
@@ -270,7 +277,7 @@ impl Body {
             if !name.first().is_some_and(|first| may_begin_a_guarded_name(*first)) {
                 continue;
             }
-            let Some(place) = GUARDED.iter().position(|guarded| folds_to(name, guarded)) else { continue };
+            let Some(place) = guarded(name) else { continue };
             if std::mem::replace(&mut seen[place], true) {
                 return Err(Reject::Duplicate(GUARDED[place]));
             }
@@ -295,21 +302,22 @@ const fn may_begin_a_guarded_name(first: u8) -> bool {
     matches!(first, b'm' | b'M' | b'p' | b'P' | b's' | b'S') || !first.is_ascii()
 }
 
-/// Whether a parser that ignores letter case, as Go's does, takes `name` for `guarded`.
-#[inline]
-fn folds_to(name: &[u8], guarded: &str) -> bool {
-    // Two bytes more per letter is the most that folding can take away.
-    match name.len().checked_sub(guarded.len()) {
-        Some(0) => name.eq_ignore_ascii_case(guarded.as_bytes()),
-        Some(more) if more <= guarded.len() * 2 && !name.is_ascii() => folds_from_afar(name, guarded),
-        _ => false,
+/// Which of the guarded names a parser that ignores letter case, as Go's does, takes this one for.
+fn guarded(name: &[u8]) -> Option<usize> {
+    match name.is_ascii() {
+        true => GUARDED.iter().position(|guarded| name.eq_ignore_ascii_case(guarded.as_bytes())),
+        false => GUARDED.iter().position(|guarded| folds_to(name, guarded)),
     }
 }
 
-/// The same for a name that is not ASCII. Go folds two letters that are not to ones that are: the long s and the Kelvin
-/// sign.
+/// Whether it does so with a name that is not ASCII. Go folds two letters that are not to ones that are: the long s and
+/// the Kelvin sign.
 #[cold]
-fn folds_from_afar(name: &[u8], guarded: &str) -> bool {
-    let folded = String::from_utf8_lossy(name).replace('\u{17f}', "s").replace('\u{212a}', "k");
-    folded.eq_ignore_ascii_case(guarded)
+fn folds_to(name: &[u8], guarded: &str) -> bool {
+    // Two bytes more per letter is the most that folding can take away.
+    name.len() <= guarded.len() * 3
+        && String::from_utf8_lossy(name)
+            .replace('\u{17f}', "s")
+            .replace('\u{212a}', "k")
+            .eq_ignore_ascii_case(guarded)
 }

@@ -121,8 +121,8 @@ impl From<Bytes> for Segments {
 /// What becomes of one member, after all edits of it.
 struct Fate<'a> {
     name: &'a str,
-    /// The members of this name in the body; the last one counts.
-    places: SmallVec<[usize; 2]>,
+    /// Whether it was there before.
+    was_there: bool,
     outcome: Outcome<'a>,
 }
 
@@ -137,7 +137,7 @@ impl Fate<'_> {
     /// Whether the member is there, as the edits so far left it.
     fn is_there(&self) -> bool {
         match self.outcome {
-            Outcome::Kept => !self.places.is_empty(),
+            Outcome::Kept => self.was_there,
             Outcome::Has(_) => true,
             Outcome::Gone => false,
         }
@@ -149,8 +149,7 @@ fn fates<'a>(body: &Body, edits: &'a [Edit]) -> SmallVec<[Fate<'a>; 4]> {
     for edit in edits {
         let name = edit.name();
         let place = fates.iter().position(|fate| fate.name == name).unwrap_or_else(|| {
-            let places = body.places(name).collect();
-            fates.push(Fate { name, places, outcome: Outcome::Kept });
+            fates.push(Fate { name, was_there: body.has(name), outcome: Outcome::Kept });
             fates.len() - 1
         });
         let fate = &mut fates[place];
@@ -175,18 +174,20 @@ pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
     let mut cuts: Cuts = SmallVec::new();
     let mut dropped: SmallVec<[usize; 4]> = SmallVec::new();
     let mut added: Vec<u8> = Vec::new();
-    for fate in fates(body, edits) {
-        match (fate.outcome, fate.places.split_last()) {
-            (Outcome::Kept, _) | (Outcome::Gone, None) => {}
-            (Outcome::Gone, Some(_)) => dropped.extend_from_slice(&fate.places),
-            (Outcome::Has(json), Some((last, others))) => {
-                dropped.extend_from_slice(others);
-                let value = members[*last].value.clone();
+    for fate in &fates(body, edits) {
+        match fate.outcome {
+            Outcome::Kept => {}
+            Outcome::Gone => dropped.extend(body.places(fate.name)),
+            Outcome::Has(json) if fate.was_there => {
+                // the last one counts
+                let mut others = body.places(fate.name);
+                let value = others.next_back().map_or(0..0, |last| members[last].value.clone());
+                dropped.extend(others);
                 if body.bytes()[value.clone()] != **json {
                     cuts.push((value, json.clone()));
                 }
             }
-            (Outcome::Has(json), None) => {
+            Outcome::Has(json) => {
                 // comma, colon and quotes
                 added.reserve_exact(fate.name.len() + json.len() + 4);
                 added.push(b',');

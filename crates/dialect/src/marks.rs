@@ -9,11 +9,11 @@ use domain::{Dialect, Fault, FaultKind, Usage};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
+use crate::json::words;
 use crate::{fault, sse, usage};
 
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
-static FINISH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 static TRANSCRIBED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"transcript.text.done\""));
 static RESPONSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"response."));
 
@@ -119,12 +119,39 @@ pub(crate) fn syntax_fault(event: &[u8]) -> Option<Fault> {
     serde_json::from_slice::<serde::de::IgnoredAny>(&data).is_err().then(broken)
 }
 
-/// Whether a value other than `null` may follow one of the member names that `finder` looks for.
-fn has_value(finder: &Finder<'_>, name: usize, bytes: &[u8]) -> bool {
-    finder.find_iter(bytes).any(|at| {
-        let rest = bytes[at + name..].trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
-    })
+/// Whether a member with a value other than `null` may follow, if what precedes is a name.
+fn has_value(behind_name: &[u8]) -> bool {
+    let value = behind_name.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
+}
+
+/// What a chunk may hold that somebody must be told of, as far as names in quotes show it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Named {
+    usage: bool,
+    finish: bool,
+    /// Both `"error": {…}` and `"object": "error"`.
+    error: bool,
+}
+
+impl Named {
+    /// Goes over a chunk once.
+    fn find(chunk: &[u8]) -> Named {
+        let mut named = Named::default();
+        let mut at = words::quoted(chunk, 0, *b"ufe");
+        while at < chunk.len() {
+            let rest = &chunk[at..];
+            if let Some(behind) = rest.strip_prefix(b"\"usage\"") {
+                named.usage |= has_value(behind);
+            } else if let Some(behind) = rest.strip_prefix(b"\"finish_reason\"") {
+                named.finish |= has_value(behind);
+            } else {
+                named.error |= rest.starts_with(b"\"error\"");
+            }
+            at = words::quoted(chunk, at + 1, *b"ufe");
+        }
+        named
+    }
 }
 
 /// A chunk of chat or text completions.
@@ -143,18 +170,16 @@ struct Choice {
 }
 
 fn chunk(event: &[u8], marks: &mut Marks) {
-    let usage = has_value(&USAGE, 7, event);
-    let finish = has_value(&FINISH, 15, event);
-    // both `"error": {…}` and `"object": "error"`; the blank behind a field's colon may be missing
-    let named =
+    let mut named = Named::find(event);
+    // the blank behind a field's colon may be missing
+    named.error |=
         event.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii_start().starts_with(b"error"));
-    let error = named || ERROR.find(event).is_some();
-    if !(usage || finish || error) {
+    if named == Named::default() {
         return;
     }
     let event = sse::read(event);
     let Some(data) = event.data else { return };
-    if error {
+    if named.error {
         marks.fault = fault::in_event(event.name, &data);
     }
     let chunk = match serde_json::from_slice::<Chunk<'_>>(&data) {
@@ -297,7 +322,7 @@ fn messages(event: &[u8], marks: &mut Marks) {
 
 /// An event of nobody's dialect: usage in any of the places where the known ones put it.
 fn foreign(event: &[u8], marks: &mut Marks) {
-    if !has_value(&USAGE, 7, event) {
+    if !USAGE.find_iter(event).any(|at| has_value(&event[at + 7..])) {
         return;
     }
     let event = sse::read(event);

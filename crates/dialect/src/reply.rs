@@ -6,7 +6,7 @@ use domain::{Dialect, Fault, FaultKind, Operation, Usage};
 
 pub use as_stream::as_stream;
 
-use crate::json::walk::Cursor;
+use crate::json::walk::{Cursor, pick};
 use crate::{Body, fault, rerank, usage};
 
 /// What a reply answers, as far as that decides whether it is an answer.
@@ -115,7 +115,7 @@ pub fn judge(asked: &Asked, body: &Body) -> Result<(), Fault> {
             return rerank::read_reply(body.bytes(), asked.documents, rerank::ReplyShape::Rerank).map(drop);
         }
         (Operation::Generate, Dialect::Chat) | (Operation::Complete, _) => {
-            return choices(raw("choices"));
+            return choices(body);
         }
         (Operation::Generate, Dialect::Messages)
             if raw("type").is_some_and(|kind| !matches!(kind, b"\"message\"" | b"null")) =>
@@ -166,38 +166,44 @@ fn no_choices() -> Fault {
     Fault::new(FaultKind::Broken, "provider returned no choices")
 }
 
-/// A choice says something by one of these: what its value begins with.
-const SAID: [(&str, u8); 3] = [("message", b'{'), ("delta", b'{'), ("text", b'"')];
-
-/// Whether the choice that the cursor is in says something.
-fn check_choice(place: usize, choice: &mut Cursor<'_>) -> Result<(), Fault> {
-    let (mut seen, mut said) = ([false; SAID.len()], false);
-    while let Some((name, value)) = choice.member() {
-        let Some(known) = SAID.iter().position(|(known, _)| name.is(known)) else { continue };
-        if std::mem::replace(&mut seen[known], true) {
-            return Err(unlike(&format!("`choices[{place}]` has a member twice")));
-        }
-        said |= value.first() == Some(&SAID[known].1);
+/// Whether this choice says something.
+fn check_choice(place: usize, choice: &[u8]) -> Result<(), Fault> {
+    if !choice.starts_with(b"{") {
+        return Err(unlike(&format!("`choices[{place}]` must be an object")));
     }
-    if said { Ok(()) } else { Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`"))) }
+    let Some([message, delta, text]) = pick(choice, ["message", "delta", "text"]) else {
+        return Err(unlike(&format!("`choices[{place}]` has a member twice")));
+    };
+    let begins = |value: Option<&[u8]>, first| value.is_some_and(|value| value.starts_with(first));
+    if begins(message, b"{") || begins(delta, b"{") || begins(text, b"\"") {
+        return Ok(());
+    }
+    Err(unlike(&format!("`choices[{place}]` has neither `message` nor `text`")))
 }
 
-fn choices(raw: Option<&[u8]>) -> Result<(), Fault> {
+fn choices(body: &Body) -> Result<(), Fault> {
+    let raw = body.value("choices");
     let Some(raw) = raw.filter(|raw| *raw != b"null" && !is_empty_array(raw)) else {
         return Err(no_choices());
     };
+    // nearly all do, and the scanner saw it
+    if body.each_says_one_thing("choices") {
+        return Ok(());
+    }
+    look_at_choices(raw)
+}
+
+/// Goes over the choices one by one.
+fn look_at_choices(raw: &[u8]) -> Result<(), Fault> {
     let mut cursor = Cursor::new(raw);
     if !cursor.open(b'[') {
         return Err(unlike("`choices` must be an array"));
     }
     for place in 0.. {
-        if cursor.open(b'{') {
-            check_choice(place, &mut cursor)?;
-        } else if matches!(cursor.peek(), None | Some(b']')) {
+        if matches!(cursor.peek(), None | Some(b']')) {
             break;
-        } else {
-            return Err(unlike(&format!("`choices[{place}]` must be an object")));
         }
+        check_choice(place, cursor.value())?;
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ impl EventStream {
         if bytes.is_empty() {
             return;
         }
-        let whole = if self.held.is_empty() {
+        let mut rest = if self.held.is_empty() {
             bytes
         } else {
             self.held.extend_from_slice(&bytes);
@@ -79,32 +79,28 @@ impl EventStream {
             }
             std::mem::take(&mut self.held).freeze()
         };
-        let mut run = Run { start: 0, marks: Marks::default() };
-        let mut at = 0;
-        let mut from = self.looked;
+        let mut run = Run::default();
+        let mut from = std::mem::take(&mut self.looked);
         while !self.over() {
-            let Some(length) = sse::event_end(&whole[at..], from) else { break };
+            let Some(length) = sse::event_end(&rest[run.length..], from) else { break };
             from = 0;
-            let end = at + length;
-            if self.follows_the_end(&whole[at..end]) {
+            let event = &rest[run.length..run.length + length];
+            if self.follows_the_end(event) {
                 self.past = true;
                 break;
             }
-            let seen = self.look(&whole[at..end]);
+            let seen = self.look(event);
             let alone = seen.fault.is_some() || seen.done || (seen.only_usage && self.separate_usage);
             if alone {
-                run.flush(&whole, at, out);
-                out.push(Frame { raw: whole.slice(at..end), marks: seen });
-                run.start = end;
+                run.flush(&mut rest, out);
+                out.push(Frame { raw: rest.split_to(length), marks: seen });
             } else {
-                run.add(seen);
+                run.add(length, &seen);
             }
-            at = end;
         }
-        run.flush(&whole, at, out);
-        self.looked = 0;
-        if !self.over() && at < whole.len() {
-            self.hold(whole.slice(at..), out);
+        run.flush(&mut rest, out);
+        if !self.over() && !rest.is_empty() {
+            self.hold(rest, out);
         }
     }
 
@@ -121,7 +117,8 @@ impl EventStream {
         let mut tail = BytesMut::with_capacity(TAIL * 2);
         tail.extend_from_slice(&rest[rest.len() - TAIL..]);
         // the head of the event says what it is; what it reports stands at its end
-        let seen = self.note(marks::look_at_head(self.dialect, &rest[..TAIL]));
+        let mut seen = marks::look_at_head(self.dialect, &rest[..TAIL]);
+        self.note(&mut seen);
         self.long = Some(tail);
         out.push(Frame { raw: rest, marks: seen });
     }
@@ -176,10 +173,11 @@ impl EventStream {
         if self.events == 0 && seen.events > 0 && seen.fault.is_none() && self.dialect.streams() {
             seen.fault = marks::syntax_fault(event);
         }
-        self.note(seen)
+        self.note(&mut seen);
+        seen
     }
 
-    fn note(&mut self, mut seen: Marks) -> Marks {
+    fn note(&mut self, seen: &mut Marks) {
         if let Some(now) = seen.usage {
             self.usage = Some(usage::later(self.usage, now));
             seen.usage = self.usage;
@@ -189,7 +187,6 @@ impl EventStream {
         self.terminal |= seen.terminal;
         self.unfinished |= seen.unfinished;
         self.done |= seen.done || (seen.terminal && self.dialect == Dialect::Messages);
-        seen
     }
 
     /// Whether the reply had ended as its dialect says it ends, when its bytes stopped.
@@ -241,26 +238,32 @@ impl EventStream {
     }
 }
 
-/// Neighbouring plain events travel as one frame.
+/// Neighbouring plain events, which travel as one frame: how long they are, and what was noticed in them.
+#[derive(Default)]
 struct Run {
-    start: usize,
-    marks: Marks,
+    length: usize,
+    usage: Option<Usage>,
+    terminal: bool,
+    finished: u32,
+    events: u32,
 }
 
 impl Run {
-    fn add(&mut self, seen: Marks) {
-        self.marks.usage = seen.usage.or(self.marks.usage);
-        self.marks.terminal |= seen.terminal;
-        self.marks.finished += seen.finished;
-        self.marks.events += seen.events;
+    fn add(&mut self, length: usize, seen: &Marks) {
+        self.length += length;
+        self.usage = seen.usage.or(self.usage);
+        self.terminal |= seen.terminal;
+        self.finished += seen.finished;
+        self.events += seen.events;
     }
 
-    fn flush(&mut self, whole: &Bytes, end: usize, out: &mut Vec<Frame>) {
-        if end > self.start {
-            let marks = std::mem::take(&mut self.marks);
-            out.push(Frame { raw: whole.slice(self.start..end), marks });
+    /// Takes the run off the bytes that it begins.
+    fn flush(&mut self, rest: &mut Bytes, out: &mut Vec<Frame>) {
+        let Run { length, usage, terminal, finished, events } = std::mem::take(self);
+        if length > 0 {
+            let marks = Marks { usage, terminal, finished, events, ..Marks::default() };
+            out.push(Frame { raw: rest.split_to(length), marks });
         }
-        self.start = end;
     }
 }
 

@@ -9,7 +9,7 @@ pub mod scan;
 mod tokens;
 pub mod top_level;
 pub(crate) mod walk;
-mod words;
+pub(crate) mod words;
 
 /// Whitespace as JSON knows it.
 pub(crate) const fn is_space(byte: u8) -> bool {

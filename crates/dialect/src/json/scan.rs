@@ -32,20 +32,71 @@ pub struct Member {
     pub escaped: bool,
     /// The value, without the whitespace around it.
     pub value: Range<usize>,
-    /// Whether the value, if it is an array, holds objects and nothing else.
+    /// What the value holds, if it is an array.
+    pub items: Items,
+}
+
+/// What was noted of the items of an array of the top level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// They are objects and nothing else.
     pub only_objects: bool,
+    /// Those before the last each have one member that says something, and no second one of such a name.
+    earlier_say_one: bool,
+    /// How many members with such names the last one has, as far as that can be counted here.
+    names: u8,
+    /// How many of them say something.
+    saying: u8,
+}
+
+/// What the value of a member of this name begins with if it says something, as a model's choices do. None: it never
+/// does.
+#[inline(always)]
+fn saying(name: &[u8]) -> Option<u8> {
+    match name {
+        b"message" | b"delta" => Some(b'{'),
+        b"text" => Some(b'"'),
+        _ => None,
+    }
+}
+
+impl Items {
+    /// Nothing was noted yet.
+    const NONE: Items = Items { only_objects: true, earlier_say_one: true, names: 1, saying: 1 };
+
+    /// Whether each is an object that says something in one member, and has no other that could. What does not is to be
+    /// looked at more closely.
+    pub fn each_says_one_thing(&self) -> bool {
+        self.only_objects && self.earlier_say_one && self.names == 1 && self.saying == 1
+    }
+
+    /// An item begins with this byte.
+    #[inline(always)]
+    fn begin(&mut self, first: Option<&u8>) {
+        self.only_objects &= first == Some(&b'{');
+        self.earlier_say_one &= self.names == 1 && self.saying == 1;
+        (self.names, self.saying) = (0, 0);
+    }
+
+    /// An item has a member of this name, with a value that begins with this byte.
+    #[inline(always)]
+    fn note(&mut self, name: &[u8], escaped: bool, first: Option<&u8>) {
+        match saying(name) {
+            Some(begin) => {
+                self.names = self.names.saturating_add(1);
+                self.saying = self.saying.saturating_add(u8::from(first == Some(&begin)));
+            }
+            // who knows what it means
+            None if escaped => self.names = u8::MAX,
+            None => {}
+        }
+    }
 }
 
 impl Member {
     /// From the name's opening quote to the end of the value.
     pub fn whole(&self) -> Range<usize> {
         self.name.start - 1..self.value.end
-    }
-
-    /// Looks at an item of the array that this member is, or of one further inside.
-    #[inline(always)]
-    fn note_item(&mut self, text: &[u8], at: usize, depth: usize) {
-        self.only_objects &= depth != 2 || text.get(at) == Some(&b'{');
     }
 }
 
@@ -134,7 +185,7 @@ fn document(text: &[u8]) -> Result<Document, Flaw> {
     let is_object = text.get(at) == Some(&b'{');
     let mut members = Vec::with_capacity(if is_object { 16 } else { 0 });
     // the member of the top level that is being read
-    let mut member = Member { name: 0..0, escaped: false, value: 0..0, only_objects: true };
+    let mut member = Member { name: 0..0, escaped: false, value: 0..0, items: Items::NONE };
     let mut open = Open { depth: 0, in_object: false, outer: [false; MAX_DEPTH] };
     'value: loop {
         at = match text.get(at) {
@@ -155,7 +206,9 @@ fn document(text: &[u8]) -> Result<Document, Flaw> {
                 open.push(false, at)?;
                 at = past_space(text, at + 1);
                 if text.get(at) != Some(&b']') {
-                    member.note_item(text, at, open.depth);
+                    if open.depth == 2 {
+                        member.items.begin(text.get(at));
+                    }
                     continue 'value;
                 }
                 open.pop();
@@ -182,8 +235,8 @@ fn document(text: &[u8]) -> Result<Document, Flaw> {
                     at = past_space(text, at + 1);
                     if open.in_object {
                         at = name(text, at, open.depth, &mut member)?;
-                    } else {
-                        member.note_item(text, at, open.depth);
+                    } else if open.depth == 2 {
+                        member.items.begin(text.get(at));
                     }
                     continue 'value;
                 }
@@ -214,16 +267,22 @@ fn name(text: &[u8], at: usize, depth: usize, member: &mut Member) -> Result<usi
         None => return Err(Flaw::new(at, tokens::ENDS_IN_OBJECT)),
     }
     let string = tokens::string(text, at)?;
-    let colon = past_space(text, string.end);
+    // hardly anybody writes a blank here
+    let colon = match text.get(string.end) {
+        Some(b':') => string.end,
+        _ => past_space(text, string.end),
+    };
     match text.get(colon) {
         Some(b':') => {}
         Some(_) => return Err(Flaw::new(colon, "expected `:`")),
         None => return Err(Flaw::new(colon, tokens::ENDS_IN_OBJECT)),
     }
     let value = past_space(text, colon + 1);
-    if depth == 1 {
-        let name = at + 1..string.end - 1;
-        *member = Member { name, escaped: string.escaped, value: value..value, only_objects: true };
+    let name = at + 1..string.end - 1;
+    match depth {
+        1 => *member = Member { name, escaped: string.escaped, value: value..value, items: Items::NONE },
+        3 => member.items.note(&text[name], string.escaped, text.get(value)),
+        _ => {}
     }
     Ok(value)
 }

@@ -129,13 +129,9 @@ impl<'a> Cursor<'a> {
         opens
     }
 
-    /// The next member of the object that the cursor is in: its name, and its value as it was written. At its end the
-    /// cursor leaves it.
+    /// The next member of the object that the cursor is in: its name, and its value as it was written.
     pub(crate) fn member(&mut self) -> Option<(Name<'a>, &'a [u8])> {
         if self.peek() != Some(b'"') {
-            if self.peek() == Some(b'}') {
-                self.leave();
-            }
             return None;
         }
         let (end, escaped) = string_end(self.text, self.at);
@@ -147,25 +143,15 @@ impl<'a> Cursor<'a> {
         Some((Name { written, escaped }, self.value()))
     }
 
-    fn value(&mut self) -> &'a [u8] {
+    /// The value that begins here, as it was written.
+    pub(crate) fn value(&mut self) -> &'a [u8] {
         let end = value_end(self.text, self.at);
         let value = self.text.get(self.at..end).unwrap_or_default();
-        self.at = end;
-        self.separate();
-        value
-    }
-
-    fn leave(&mut self) {
-        self.at += 1;
-        self.separate();
-    }
-
-    /// Past the comma, if one follows.
-    fn separate(&mut self) {
-        self.at = past_space(self.text, self.at);
+        self.at = past_space(self.text, end);
         if self.peek() == Some(b',') {
             self.at = past_space(self.text, self.at + 1);
         }
+        value
     }
 }
 

@@ -45,6 +45,23 @@ pub(super) fn bracket_stop(text: &[u8], from: usize) -> usize {
     )
 }
 
+/// The first quote at or after `from` behind which one of these letters stands; `text.len()` if there is none.
+#[inline]
+pub(crate) fn quoted(text: &[u8], from: usize, initials: [u8; 3]) -> usize {
+    let [one, two, three] = initials;
+    let is_initial = |letter: u8| (letter == one) | (letter == two) | (letter == three);
+    let mut rest = text.get(from..).unwrap_or_default();
+    while let Some(block) = rest.first_chunk::<17>() {
+        // branchless, so that the compiler makes vector instructions of it
+        if (0..16).fold(false, |any, at| any | (block[at] == b'"') & is_initial(block[at + 1])) {
+            break;
+        }
+        rest = &rest[16..];
+    }
+    let place = rest.windows(2).position(|pair| pair[0] == b'"' && is_initial(pair[1]));
+    text.len() - rest.len() + place.unwrap_or(rest.len())
+}
+
 #[inline(always)]
 fn string_stops(word: u64) -> u64 {
     // this bit turned over, the quote and nothing else stands right behind the control characters
@@ -104,6 +121,12 @@ mod tests {
         byte < 0x20 || byte == b'"' || byte == b'\\'
     }
 
+    fn first_quoted(text: &[u8], from: usize) -> usize {
+        let is_stop =
+            |at: &usize| text[*at] == b'"' && text.get(at + 1).is_some_and(|next| b"uef".contains(next));
+        (from..text.len()).find(is_stop).unwrap_or(text.len())
+    }
+
     fn is_bracket_stop(byte: u8) -> bool {
         matches!(byte, b'"' | b'[' | b']' | b'{' | b'}' | b'_' | b'y' | b'Y' | 0x7f)
     }
@@ -127,6 +150,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn quoted_initials_are_found_as_a_plain_loop_finds_them(
+            text in prop::collection::vec(prop_oneof![20 => b'a'..=b'z', 3 => Just(b'"'), 1 => any::<u8>()], 0..200),
+            from in 0usize..220,
+        ) {
+            prop_assert_eq!(quoted(&text, from, *b"uef"), first_quoted(&text, from));
+        }
+
         #[test]
         fn the_first_stop_is_found_as_a_plain_loop_finds_it(
             text in prop::collection::vec(prop_oneof![20 => b'0'..=b'9', 20 => 0x80..=0xffu8, 1 => any::<u8>()], 0..400),

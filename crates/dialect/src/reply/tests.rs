@@ -130,3 +130,41 @@ fn a_whole_completion_is_told_as_a_stream() {
     assert_eq!(json(usage)["choices"], serde_json::json!([]));
     assert_eq!(done, "[DONE]");
 }
+
+#[test]
+fn what_the_scanner_saw_of_choices_is_what_a_closer_look_sees() {
+    let members = [
+        r#""index":0"#,
+        r#""message":{"message":1,"text":"x"}"#,
+        r#""message":null"#,
+        r#""text":"a""#,
+        r#""text":1"#,
+        r#""delta":{}"#,
+        r#""t\u0065xt":"b""#,
+        r#""other":[{"text":"c"}]"#,
+    ];
+    let (mut taken, mut refused) = (0, 0);
+    let mut agree = |items: &str| {
+        let text = format!(r#"{{"text":"x","choices":[{items}],"usage":{{"a":{{"text":"x"}}}}}}"#);
+        let body = Body::read(Bytes::from(text)).expect("a body");
+        let raw = body.value("choices").expect("it is there");
+        let closer = if is_empty_array(raw) { Err(no_choices()) } else { look_at_choices(raw) };
+        let seen = choices(&body);
+        assert_eq!(seen.is_ok(), closer.is_ok(), "{items}");
+        if seen.is_ok() { taken += 1 } else { refused += 1 }
+    };
+    for item in ["", "1", "{}", "[]", "[{}]", r#""text""#, r#"[{"text":"x"}]"#] {
+        agree(item);
+        agree(format!(r#"{{"text":"x"}},{item}"#).trim_end_matches(','));
+        for one in members {
+            agree(&format!("{{{one}}}"));
+            agree(format!("{{{one}}},{item}").trim_end_matches(','));
+            for other in members {
+                agree(&format!("{{{one},{other}}}"));
+                agree(&format!("{{{one}}}, {{{other}}}"));
+                agree(&format!("{{{one}, {other}}},{{ {other} }}"));
+            }
+        }
+    }
+    assert!(taken > 50 && refused > 50, "{taken} {refused}");
+}
