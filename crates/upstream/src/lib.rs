@@ -6,12 +6,12 @@
 //!    body's framing are set here, so a caller cannot get them wrong.
 //! 2. It takes the most recently used idle connection of that target from the shard of the runtime it
 //!    runs on. A connection that the server closed while it was idle is noticed before a byte is
-//!    written; the request comes back whole, and the next one is taken.
+//!    written; the request comes back whole, and the next one is taken. A body that cannot be sent again
+//!    takes none of them.
 //! 3. If none is left it connects: names from a short-lived cache, addresses raced, TLS if the target
 //!    asks for it, all within [`Limits::connect`].
 //! 4. The request flows and the head is awaited, within [`Limits::first_byte`]. A *reused* connection
-//!    that dies before the first byte of its response is replaced once by a new one, if the body can be
-//!    sent again.
+//!    that dies before the first byte of its response is replaced once by a new one.
 //! 5. The [`Answer`] carries the head and an [`Incoming`] body. Read to its end, the connection goes back
 //!    to its shard, unless either side said that it must not be used again or the upload is unfinished.
 //!

@@ -74,11 +74,6 @@ impl Link {
         self.output.begin(|out| head.write(out), body);
     }
 
-    /// Whether the request's body can be sent again.
-    pub(crate) fn is_replayable(&self) -> bool {
-        self.output.is_replayable()
-    }
-
     /// The request's body from its beginning.
     pub(crate) fn take_back(&mut self) -> Upload {
         self.output.take_back()

@@ -41,8 +41,6 @@ pub(crate) struct Upload {
     /// Where more comes from.
     source: Option<Source>,
     length: Option<u64>,
-    /// Whether `pieces` are all there is.
-    replayable: bool,
 }
 
 /// A body that flows.
@@ -64,18 +62,23 @@ pub(crate) enum WriteError {
 impl Upload {
     pub(crate) fn new(body: OutBody) -> Upload {
         match body {
-            OutBody::Empty => Upload { pieces: Vec::new(), source: None, length: Some(0), replayable: true },
+            OutBody::Empty => Upload { pieces: Vec::new(), source: None, length: Some(0) },
             OutBody::Segments(mut pieces) => {
                 pieces.retain(|piece| !piece.is_empty());
                 let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-                Upload { pieces, source: None, length: Some(length), replayable: true }
+                Upload { pieces, source: None, length: Some(length) }
             }
             OutBody::Stream { body, length } => {
                 let length = length.or_else(|| body.size_hint().exact());
                 let source = Some(Source { body, left: length });
-                Upload { pieces: Vec::new(), source, length, replayable: false }
+                Upload { pieces: Vec::new(), source, length }
             }
         }
+    }
+
+    /// Whether it can be sent again: one that flows cannot.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.source.is_none()
     }
 
     /// How long it is, if that is known.
@@ -144,12 +147,7 @@ impl Output {
         }
     }
 
-    /// Whether the body can be sent again: one that flows cannot.
-    pub(crate) fn is_replayable(&self) -> bool {
-        self.body.replayable
-    }
-
-    /// The body from its beginning.
+    /// The body from its beginning; of one that flows, what is left.
     pub(crate) fn take_back(&mut self) -> Upload {
         self.unflushed = false;
         std::mem::take(&mut self.body)

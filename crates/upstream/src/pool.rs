@@ -128,14 +128,16 @@ impl Pool {
         };
         let shard = self.shard();
 
-        if let Some(mut link) = shard.take(target.id()) {
+        // A body that cannot be sent again gets a connection of its own: whether one that was kept still lives is known
+        // only when a request was lost on it.
+        if body.is_replayable()
+            && let Some(mut link) = shard.take(target.id())
+        {
             begin(&mut link, &headers, body);
             match exchange(target, &mut link, &method, &mut headers, limits).await? {
                 Ok(head) => return Ok(answer(target, head, link, shard, limits, None)),
                 // Closed under our hands. No response began, so the server has most likely not seen it.
-                Err(HeadError::Ended | HeadError::Broken(_)) if !link.heard() && link.is_replayable() => {
-                    body = link.take_back();
-                }
+                Err(HeadError::Ended | HeadError::Broken(_)) if !link.heard() => body = link.take_back(),
                 Err(error) => return Err(classify(target, error, link.heard())),
             }
         }

@@ -205,7 +205,7 @@ async fn a_replacement_that_dies_too_is_the_end() {
 }
 
 #[tokio::test]
-async fn a_stream_that_began_to_flow_is_not_sent_again() {
+async fn a_stream_gets_a_connection_of_its_own_and_is_not_sent_again() {
     let (listener, target) = listen().await;
     let pool = pool();
     let client = async {
@@ -213,11 +213,14 @@ async fn a_stream_that_began_to_flow_is_not_sent_again() {
         let pieces = futures_util::stream::iter([Ok(Bytes::from_static(b"once"))]);
         let error = send(&pool, &target, from_stream(pieces, Some(4))).await.expect_err("died");
         assert!(matches!(error, SendError::Reset { .. }), "{error:?}");
+        // what was kept is there for who can lose it
+        assert!(send(&pool, &target, post("2")).await.expect("answer").reused);
     };
     let server = async {
         let mut peer = accept(&listener).await;
         peer.serve().await;
-        assert_eq!(peer.request().await.expect("request").body, b"once");
+        assert_eq!(accept(&listener).await.request().await.expect("request").body, b"once");
+        peer.serve().await;
     };
     both(client, server).await;
     nobody(&listener).await;
