@@ -240,7 +240,9 @@ impl Flight {
     /// How an answer that is no refusal is relayed.
     pub(crate) fn opened(&self, status: StatusCode, head: &HeaderMap) -> Beginning {
         let mut headers = headers::for_the_passthrough_client(head);
-        if let Some(length) = head.get(header::CONTENT_LENGTH) {
+        // beside chunks a length means nothing, and going on it would be believed (RFC 9112, 6.3)
+        let chunked = head.contains_key(header::TRANSFER_ENCODING);
+        if let Some(length) = head.get(header::CONTENT_LENGTH).filter(|_| !chunked) {
             headers.insert(header::CONTENT_LENGTH, length.clone());
         }
         let plain = !head.contains_key(header::CONTENT_ENCODING);

@@ -320,6 +320,20 @@ async fn uploads_are_sent_on_while_they_arrive() {
 }
 
 #[tokio::test]
+async fn a_length_beside_chunks_is_not_believed() {
+    let upstream = vllm::engine().await;
+    let gateway = TestGateway::before(&upstream).await;
+    for length in ["0", "2", "999"] {
+        let reply =
+            Reply::bytes(200, "text/event-stream", "data: 1\n\n").chunked().header("content-length", length);
+        upstream.on("GET", "/x").now(reply);
+        let response = gateway.get("/p/vllm/x").await;
+        assert_eq!((response.text().as_str(), response.header("content-length")), ("data: 1\n\n", None));
+        assert_eq!(gateway.line_of(&response).await["outcome"], "complete", "{length}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_may_come_before_the_upload_ends() {
     let upstream = vllm::engine().await;
     upstream.on("POST", "/upload").then(Reply::json(413, r#"{"own":"too much"}"#).early().connection_close());
