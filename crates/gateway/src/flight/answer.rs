@@ -182,10 +182,10 @@ impl Flight {
         let (operation, dialect) = (self.call.operation, self.call.dialect);
         let stream = || EventStream::new(dialect, self.call.choices, self.changed.hide_usage);
         // a form's field that asks for a stream may not have arrived when the call was understood
-        let transcribed = dialect == Dialect::Transcription;
+        let may_stream = matches!(&self.call.payload, Payload::Form(form) if form.may_stream());
         let heard = match &*kind {
             "application/octet-stream" if packed => Heard::Nothing,
-            "text/event-stream" if self.call.stream || transcribed => Heard::Stream(stream(), Vec::new()),
+            "text/event-stream" if self.call.stream || may_stream => Heard::Stream(stream(), Vec::new()),
             kind if !self.call.stream && self.takes_text() && is_transcript(kind) => {
                 Heard::Text(Gathered::up_to(JUDGED))
             }

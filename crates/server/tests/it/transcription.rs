@@ -255,6 +255,32 @@ fn chunk(rest: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_stream_that_nobody_asked_for_is_no_transcript() {
+    let events = "data: {\"object\":\"transcription.chunk\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    let audio = audio(2 << 20);
+    let (model, file): (Part<'_>, Part<'_>) = (("model", None, b"tiny"), ("file", Some("a"), &audio));
+    let no: Part<'_> = ("stream", None, b"false");
+    let small: Part<'_> = ("file", Some("a"), b"RIFF");
+    for (parts, status) in [
+        (vec![model, small], 502),
+        (vec![file, model], 502),
+        (vec![model, no, file], 502),
+        // the wish may come behind the file
+        (vec![model, file], 200),
+    ] {
+        let upstream = engine(Reply::sse().raw(events).end()).await;
+        let gateway = TestGateway::before(&upstream).await;
+        let response = gateway.send(&upload(form(&parts))).await;
+        assert_eq!(response.status, status, "{response}");
+    }
+    // JSON that is called a stream is JSON, as on every other route
+    let called = Reply::bytes(200, "text/event-stream", DONE);
+    let upstream = engine(called).await;
+    let gateway = TestGateway::before(&upstream).await;
+    assert_eq!(gateway.send(&upload(form(&[model, small]))).await.text(), DONE);
+}
+
+#[tokio::test]
 async fn a_stream_is_whole_with_its_trailing_usage_however_often_a_choice_finished() {
     let said = |text: &str| chunk(&format!(r#""choices":[{{"delta":{{"content":"{text}"}}}}]"#));
     // vLLM cuts long audio, and every cut finishes

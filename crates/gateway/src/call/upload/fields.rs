@@ -85,6 +85,11 @@ impl Fields {
         }
     }
 
+    /// Whether the field that asks for a stream, or for none, has arrived.
+    pub(super) fn says_stream(&self) -> bool {
+        self.values[1].is_some()
+    }
+
     /// A form without a file asks for nothing.
     pub(super) fn check_file(&self) -> Result<(), Fault> {
         if self.file_began {

@@ -46,6 +46,8 @@ pub struct Form {
     all_read: bool,
     /// The format that the answer is asked for in.
     pub(super) format: Option<String>,
+    /// Whether a stream is wished for was said.
+    pub(super) said_stream: bool,
 }
 
 impl Form {
@@ -124,6 +126,11 @@ impl Form {
             Some(format) => matches!(format, "text" | "srt" | "vtt"),
             None => !self.all_read,
         }
+    }
+
+    /// Whether a stream may have been asked for where nobody could see it yet.
+    pub(crate) fn may_stream(&self) -> bool {
+        !self.said_stream && !self.all_read
     }
 
     /// The body as it goes out, with this name for the model. What is still arriving goes with the first one.

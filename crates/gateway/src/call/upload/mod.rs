@@ -183,6 +183,7 @@ impl Reading<'_> {
         let selector = Selector::parse(model, None)
             .ok_or_else(|| Fault::invalid("model is required").param("model").code(call::MISSING))?;
         form.format = fields.format().map(str::to_owned);
+        form.said_stream = fields.says_stream();
         let stream = fields.stream()?;
         Ok(Call {
             operation,
