@@ -229,7 +229,9 @@ fn document(text: &[u8]) -> Result<Document, Flaw> {
                 member.value.end = at;
                 members.push(member.clone());
             }
-            at = past_space(text, at);
+            if !matches!(text.get(at), Some(b',' | b'}' | b']')) {
+                at = past_space(text, at);
+            }
             match text.get(at) {
                 Some(b',') => {
                     at = past_space(text, at + 1);
@@ -267,16 +269,10 @@ fn name(text: &[u8], at: usize, depth: usize, member: &mut Member) -> Result<usi
         None => return Err(Flaw::new(at, tokens::ENDS_IN_OBJECT)),
     }
     let string = tokens::string(text, at)?;
-    // hardly anybody writes a blank here
     let colon = match text.get(string.end) {
         Some(b':') => string.end,
-        _ => past_space(text, string.end),
+        _ => far_colon(text, string.end)?,
     };
-    match text.get(colon) {
-        Some(b':') => {}
-        Some(_) => return Err(Flaw::new(colon, "expected `:`")),
-        None => return Err(Flaw::new(colon, tokens::ENDS_IN_OBJECT)),
-    }
     let value = past_space(text, colon + 1);
     let name = at + 1..string.end - 1;
     match depth {
@@ -285,4 +281,15 @@ fn name(text: &[u8], at: usize, depth: usize, member: &mut Member) -> Result<usi
         _ => {}
     }
     Ok(value)
+}
+
+/// The colon behind whitespace, which hardly anybody writes there.
+#[cold]
+fn far_colon(text: &[u8], at: usize) -> Result<usize, Flaw> {
+    let at = past_space(text, at);
+    match text.get(at) {
+        Some(b':') => Ok(at),
+        Some(_) => Err(Flaw::new(at, "expected `:`")),
+        None => Err(Flaw::new(at, tokens::ENDS_IN_OBJECT)),
+    }
 }

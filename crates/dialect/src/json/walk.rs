@@ -130,6 +130,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next member of the object that the cursor is in: its name, and its value as it was written.
+    #[inline(always)]
     pub(crate) fn member(&mut self) -> Option<(Name<'a>, &'a [u8])> {
         if self.peek() != Some(b'"') {
             return None;
@@ -144,6 +145,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The value that begins here, as it was written.
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> &'a [u8] {
         let end = value_end(self.text, self.at);
         let value = self.text.get(self.at..end).unwrap_or_default();

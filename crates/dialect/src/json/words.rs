@@ -48,18 +48,26 @@ pub(super) fn bracket_stop(text: &[u8], from: usize) -> usize {
 /// The first quote at or after `from` behind which one of these letters stands; `text.len()` if there is none.
 #[inline]
 pub(crate) fn quoted(text: &[u8], from: usize, initials: [u8; 3]) -> usize {
-    let [one, two, three] = initials;
-    let is_initial = |letter: u8| (letter == one) | (letter == two) | (letter == three);
     let mut rest = text.get(from..).unwrap_or_default();
-    while let Some(block) = rest.first_chunk::<17>() {
-        // branchless, so that the compiler makes vector instructions of it
-        if (0..16).fold(false, |any, at| any | (block[at] == b'"') & is_initial(block[at + 1])) {
-            break;
-        }
+    while any_quoted::<32>(rest, initials) == Some(false) {
+        rest = &rest[32..];
+    }
+    if any_quoted::<16>(rest, initials) == Some(false) {
         rest = &rest[16..];
     }
-    let place = rest.windows(2).position(|pair| pair[0] == b'"' && is_initial(pair[1]));
+    let place = rest.windows(2).position(|pair| pair[0] == b'"' && initials.contains(&pair[1]));
     text.len() - rest.len() + place.unwrap_or(rest.len())
+}
+
+/// Whether one of the first so many bytes is such a quote. `None` if the text is too short to tell.
+#[inline(always)]
+fn any_quoted<const N: usize>(text: &[u8], [one, two, three]: [u8; 3]) -> Option<bool> {
+    let quotes = text.first_chunk::<N>()?;
+    let letters = text[1..].first_chunk::<N>()?;
+    // branchless, so that the compiler makes vector instructions of it
+    let is_initial = |letter: u8| (letter == one) | (letter == two) | (letter == three);
+    let pairs = quotes.iter().zip(letters);
+    Some(pairs.fold(false, |any, (quote, letter)| any | (*quote == b'"') & is_initial(*letter)))
 }
 
 #[inline(always)]
