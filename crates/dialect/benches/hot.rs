@@ -4,11 +4,12 @@
 use bytes::Bytes;
 use dialect::json::scan::scan;
 use dialect::json::top_level::TopLevel;
+use dialect::reply::{self, Asked};
 use dialect::stream::EventStream;
 use dialect::{Body, Edit, marks, sse};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use domain::Dialect;
+use domain::{Dialect, Operation};
 
 /// Counts allocations of each run beside its time.
 #[global_allocator]
@@ -59,6 +60,24 @@ fn splice(bencher: Bencher<'_, '_>, size: usize) {
         Edit::remove("provider"),
     ];
     bencher.bench(|| black_box(&body).apply(black_box(&edits)));
+}
+
+/// A whole reply, judged, its usage read: as vLLM writes it.
+#[divan::bench]
+fn reply(bencher: Bencher<'_, '_>) {
+    let text = Bytes::from(format!(
+        "{{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1760000000,\"model\":\"m\",\"choices\":[{{\"index\":0,\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"{}\",\"refusal\":null,\"tool_calls\":[],\"reasoning\":null}},\
+         \"logprobs\":null,\"finish_reason\":\"stop\",\"stop_reason\":null}}],\"service_tier\":null,\"usage\":{{\
+         \"prompt_tokens\":210,\"total_tokens\":290,\"completion_tokens\":80,\"prompt_tokens_details\":null}}}}",
+        "A gateway passes on what it is told. ".repeat(8)
+    ));
+    let asked =
+        Asked { operation: Operation::Generate, dialect: Dialect::Chat, documents: 0, something: true };
+    bencher.counter(BytesCount::new(text.len())).bench(|| {
+        let body = Body::read(black_box(&text).clone()).expect("a reply");
+        (reply::judge(&asked, &body).is_ok(), reply::usage(Operation::Generate, &body))
+    });
 }
 
 /// A large reply that passes in pieces of 16 KiB.

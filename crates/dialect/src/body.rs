@@ -155,13 +155,6 @@ impl Body {
         self.find(name).is_none_or(|member| member.items.only_objects)
     }
 
-    /// Whether a member is an array of objects that each say something in one member, and have no other that could.
-    pub(crate) fn each_says_one_thing(&self, name: &str) -> bool {
-        self.find(name).is_some_and(|member| {
-            self.bytes[member.value.start] == b'[' && member.items.each_says_one_thing()
-        })
-    }
-
     /// Whether the member is there, be it as `null`.
     pub fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
@@ -232,7 +225,7 @@ impl Body {
     }
 
     /// The last member of this name: the one that counts.
-    fn find(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Member> {
         let members = self.members.iter().enumerate();
         members.rev().find(|(place, member)| self.is_called(*place, member, name)).map(|(_, member)| member)
     }

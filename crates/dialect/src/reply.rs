@@ -182,12 +182,13 @@ fn check_choice(place: usize, choice: &[u8]) -> Result<(), Fault> {
 }
 
 fn choices(body: &Body) -> Result<(), Fault> {
-    let raw = body.value("choices");
-    let Some(raw) = raw.filter(|raw| *raw != b"null" && !is_empty_array(raw)) else {
+    let Some(member) = body.find("choices") else { return Err(no_choices()) };
+    let raw = &body.bytes()[member.value.clone()];
+    if raw == b"null" || is_empty_array(raw) {
         return Err(no_choices());
-    };
+    }
     // nearly all do, and the scanner saw it
-    if body.each_says_one_thing("choices") {
+    if raw.starts_with(b"[") && member.items.each_says_one_thing() {
         return Ok(());
     }
     look_at_choices(raw)

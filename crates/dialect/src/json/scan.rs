@@ -66,7 +66,7 @@ impl Items {
 
     /// Whether each is an object that says something in one member, and has no other that could. What does not is to be
     /// looked at more closely.
-    pub fn each_says_one_thing(&self) -> bool {
+    pub(crate) fn each_says_one_thing(&self) -> bool {
         self.only_objects && self.earlier_say_one && self.names == 1 && self.saying == 1
     }
 
