@@ -21,7 +21,7 @@ pub fn boundary(content_type: &str) -> Result<String, Flaw> {
         return flaw("the content-type must be multipart/form-data");
     }
     let mut found = None;
-    for (name, value) in parameters(rest.as_bytes())? {
+    for Parameter { name, value, .. } in parameters(rest.as_bytes())? {
         if name == "boundary" && found.replace(value).is_some() {
             return flaw("the content-type names two boundaries");
         }
@@ -79,11 +79,19 @@ pub(super) fn part(head: &[u8]) -> Result<Part, Flaw> {
         return flaw("the content-disposition of a part must be form-data");
     }
     let (mut name, mut is_file) = (None, false);
-    for (parameter, value) in parameters(disposition.get(kind.len() + 1..).unwrap_or_default())? {
-        match &*parameter {
-            "name" if name.replace(value).is_some() => return flaw("a part has two names"),
+    for parameter in parameters(disposition.get(kind.len() + 1..).unwrap_or_default())? {
+        let value = parameter.value;
+        // RFC 9110 5.6.6; boundaries are often written otherwise, and nobody misunderstands those
+        if !parameter.quoted && !is_token(&value) {
+            return flaw("a parameter of a part must stand in quotes");
+        }
+        match &*parameter.name {
+            "name" if name.is_some() => return flaw("a part has two names"),
+            "name" => name = Some(value),
             "name*" => return flaw("the name of a part is written as `name*`; write it as `name`"),
             "filename" | "filename*" => is_file = true,
+            // readers that look for `name=` anywhere would take it for the name
+            other if other.ends_with("name") => return flaw("a parameter of a part ends in `name`"),
             _ => {}
         }
     }
@@ -96,9 +104,22 @@ pub(super) fn part(head: &[u8]) -> Result<Part, Flaw> {
     }
 }
 
-/// Parameters of a header's value, `;` between them: names in lower case, values without their quotes. What stands
-/// behind a backslash in quotes is taken as it is.
-fn parameters(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Flaw> {
+/// A parameter of a header's value.
+struct Parameter {
+    /// In lower case.
+    name: String,
+    /// Without its quotes.
+    value: Vec<u8>,
+    quoted: bool,
+}
+
+/// Whether a value may do without quotes.
+fn is_token(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_graphic() && !b"\"(),/:<=>?@[\\]{}".contains(byte))
+}
+
+/// Parameters of a header's value, `;` between them. What stands behind a backslash in quotes is taken as it is.
+fn parameters(text: &[u8]) -> Result<Vec<Parameter>, Flaw> {
     let wrong = || Flaw("a header's parameters cannot be read".into());
     let mut found = Vec::new();
     let mut rest = text.trim_ascii();
@@ -114,9 +135,10 @@ fn parameters(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Flaw> {
         }
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         rest = rest[equals + 1..].trim_ascii_start();
-        let value = match rest.strip_prefix(b"\"") {
-            Some(quoted) => {
-                let (value, after) = unquote(quoted).ok_or_else(wrong)?;
+        let quotes = rest.strip_prefix(b"\"");
+        let value = match quotes {
+            Some(text) => {
+                let (value, after) = unquote(text).ok_or_else(wrong)?;
                 rest = after.trim_ascii_start();
                 if !rest.is_empty() && !rest.starts_with(b";") {
                     return Err(wrong());
@@ -125,12 +147,12 @@ fn parameters(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Flaw> {
             }
             None => {
                 let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-                let value = rest[..end].trim_ascii().to_vec();
+                let value = rest[..end].trim_ascii();
                 rest = &rest[end..];
-                value
+                value.to_vec()
             }
         };
-        found.push((name, value));
+        found.push(Parameter { name, value, quoted: quotes.is_some() });
     }
     Ok(found)
 }

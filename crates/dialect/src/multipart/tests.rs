@@ -75,6 +75,11 @@ fn what_readers_might_read_differently_is_refused() {
         ("--xyz\r\nContent-Type: a/b\r\n\r\n1\r\n--xyz--".into(), "no content-disposition"),
         (format!("--xyz\r\n{field}\r\n{field}\r\n\r\n1\r\n--xyz--"), "two content-disposition"),
         (format!("--xyz\r\n{field}; name=\"model\"\r\n\r\n1\r\n--xyz--"), "two names"),
+        (format!("--xyz\r\n{field}; rename=\"model\"\r\n\r\n1\r\n--xyz--"), "ends in `name`"),
+        (
+            "--xyz\r\nContent-Disposition: form-data; name=a: b; x=\"c\"\r\n\r\n1\r\n--xyz--".into(),
+            "must stand in quotes",
+        ),
         (format!("--xyz\r\n{field}; name*=utf-8''model\r\n\r\n1\r\n--xyz--"), "`name*`"),
         (
             "--xyz\r\nContent-Disposition: form-data; filename=\"a\\\"; name=\"model\"\r\n\r\n1\r\n--xyz--"
