@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use gateway::ReplyBody;
 use gateway::alarm::Alarm;
 use http_body::{Body, Frame, SizeHint};
@@ -60,8 +59,6 @@ pub(crate) struct Phases(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     phase: AtomicU8,
-    /// The connection, while it waits for no clock: the end of its reply starts one.
-    waits: AtomicWaker,
     /// The present request's body was let go before its end.
     unread: AtomicBool,
 }
@@ -184,7 +181,6 @@ pub(crate) struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.phases.set(Phase::Idle);
-        self.phases.0.waits.wake();
     }
 }
 
@@ -279,7 +275,6 @@ impl<S> Edge<S> {
             Phase::Reply => (None, ""),
         };
         let Some(limit) = limit else {
-            self.phases.0.waits.register(cx.waker());
             self.waiting = None;
             return Poll::Pending;
         };
@@ -415,7 +410,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Edge<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.wrote(polled, cx)
+        ready!(self.wrote(polled, cx))?;
+        // the reply is out, and hyper may not ask for more before something comes: the next clock begins here
+        if self.heads.is_none()
+            && self.phases.now() == Phase::Idle
+            && let Poll::Ready(error) = self.wait_for_bytes(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
