@@ -258,15 +258,15 @@ pub(crate) async fn read_whole(
         let room = held.grow(so_far + data.len(), whole, memory)?;
         if so_far == 0 {
             first = data;
-            continue;
+        } else {
+            if rest.capacity() < so_far + data.len() {
+                rest.reserve(room.max(so_far + data.len()) - rest.len());
+            }
+            if !first.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
         }
-        if rest.capacity() < so_far + data.len() {
-            rest.reserve(room.max(so_far + data.len()) - rest.len());
-        }
-        if !first.is_empty() {
-            rest.extend_from_slice(&std::mem::take(&mut first));
-        }
-        rest.extend_from_slice(&data);
         if body.is_end_stream() {
             break;
         }

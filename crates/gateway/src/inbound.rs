@@ -26,6 +26,8 @@ pub struct Inbound {
     pub body: InboundBody,
     /// The client's address: the other end of the connection, or what a trusted proxy there says.
     pub client: Option<IpAddr>,
+    /// The dialect in which it is answered until it is understood.
+    pub dialect: Dialect,
     /// The request's id: the client's, or ours.
     pub request_id: Arc<str>,
     /// When its head had arrived.

@@ -19,7 +19,6 @@ use domain::{Dialect, Fault, FaultKind, Operation};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -358,14 +357,10 @@ fn common(headers: &mut HeaderMap, trail: &Trail) {
         headers.insert(REQUEST_ID, id);
     }
     let (own, waited) = trail.shares();
-    let mut timing = SmallVec::<[u8; 64]>::new();
-    timing.extend_from_slice(b"gateway;dur=");
-    timing.extend_from_slice(Figure::millis(own).digits());
-    if !waited.is_zero() {
-        timing.extend_from_slice(b", upstream;dur=");
-        timing.extend_from_slice(Figure::millis(waited).digits());
-    }
-    if let Ok(timing) = HeaderValue::from_bytes(&timing) {
+    let shares = [Figure::millis(own), Figure::millis(waited)];
+    let timing: [&[u8]; 4] = [b"gateway;dur=", shares[0].digits(), b", upstream;dur=", shares[1].digits()];
+    let timing = if waited.is_zero() { &timing[..2] } else { &timing };
+    if let Ok(timing) = HeaderValue::from_maybe_shared(Bytes::from(timing.concat())) {
         headers.append(SERVER_TIMING, timing);
     }
 }

@@ -185,7 +185,8 @@ impl<'a> Play<'a> {
             false => StreamBody::new(stream::iter(pieces)).boxed_unsync(),
         };
         let request_id = self.request.header("x-request-id").unwrap_or(story::REQUEST_ID).to_owned();
-        Inbound { head, body, client: None, request_id: request_id.into(), arrived: Instant::now() }
+        let dialect = Inbound::speaks(&head);
+        Inbound { head, body, client: None, dialect, request_id: request_id.into(), arrived: Instant::now() }
     }
 
     async fn fly(

@@ -105,7 +105,7 @@ impl Trail {
             template: "unknown",
             method: inbound.head.method.clone(),
             operation: None,
-            dialect: Inbound::speaks(&inbound.head),
+            dialect: inbound.dialect,
             stream: false,
             auth: "none",
             user_path: None,

@@ -27,6 +27,9 @@ use crate::reply::speech::Speech;
 /// The most that is read of a reply that must be rewritten.
 const REWRITTEN: usize = 64 << 20;
 
+/// A rewritten reply of at most so many bytes goes out in one piece: to write several costs more than to copy them.
+const JOINED: usize = 8 << 10;
+
 /// The most that is read of a whole reply that must be told as a stream.
 const WHOLE: usize = 8 << 20;
 
@@ -392,7 +395,8 @@ impl Flight {
         let kind = self.changed.provider_member.as_ref();
         let member = kind.map(|kind| Edit::set("provider", kind.clone()));
         changes.extend(member.as_ref().map(|_| PROVIDER));
-        let pieces = body.apply(member.as_slice()).into_vec();
+        let pieces = body.apply(member.as_slice());
+        let pieces = if pieces.len() <= JOINED { vec![pieces.to_bytes()] } else { pieces.into_vec() };
         pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()
     }
 

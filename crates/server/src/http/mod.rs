@@ -120,7 +120,7 @@ async fn respond(
     if let Some(preflight) = terms.cors.preflight(&head) {
         return preflight;
     }
-    let request_id = request_id(&head.headers);
+    let (dialect, request_id) = (Inbound::speaks(&head), request_id(&head.headers));
     let client = Some(terms.trusted.client(peer.ip(), &head.headers));
     let stripped = framed
         .and_then(|()| measure(&head, terms.max_head))
@@ -133,12 +133,12 @@ async fn respond(
                 drop(body);
                 with_id(own, &request_id)
             } else {
-                let inbound = Inbound { head, body, client, request_id, arrived };
+                let inbound = Inbound { head, body, client, dialect, request_id, arrived };
                 guarded(&terms.gateway, inbound).await
             }
         }
         Err(fault) => {
-            let inbound = Inbound { head, body, client, request_id, arrived };
+            let inbound = Inbound { head, body, client, dialect, request_id, arrived };
             gateway::pipeline::refused_before(&terms.gateway, inbound, fault)
         }
     };
@@ -151,7 +151,7 @@ async fn guarded(gateway: &Arc<Gateway>, inbound: Inbound) -> Response<ReplyBody
     if let Some(fault) = gateway::pipeline::declared_too_large(gateway, &inbound) {
         return gateway::pipeline::refused_before(gateway, inbound, fault);
     }
-    let (dialect, request_id) = (Inbound::speaks(&inbound.head), inbound.request_id.clone());
+    let (dialect, request_id) = (inbound.dialect, inbound.request_id.clone());
     // pinned where it lies: it is large, and would be moved into each of the futures around it
     let answering = std::pin::pin!(gateway::serve(gateway.clone(), inbound));
     AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(|_| {
