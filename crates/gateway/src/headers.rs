@@ -58,17 +58,34 @@ const PRIVATE: [HeaderName; 10] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// The head of a model call: what the client may say, what we say, what the operator adds.
+/// What the head of every call to an instance begins with, for each of its keys: what we say, and what the operator adds.
+pub(crate) fn of_every_call(
+    auth: Auth,
+    keys: &[HeaderValue],
+    operator: &[(HeaderName, HeaderValue)],
+) -> Vec<HeaderMap> {
+    let head = |key| {
+        let mut head = HeaderMap::with_capacity(12);
+        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // we read the answer, so it must not come compressed
+        head.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        add(&mut head, auth, key, operator);
+        head
+    };
+    match keys {
+        [] => vec![head(None)],
+        keys => keys.iter().map(|key| head(Some(key))).collect(),
+    }
+}
+
+/// The head of a model call: what the instance's calls begin with, and what the client may say beside it.
 pub fn for_a_call(client: &HeaderMap, instance: &Instance, request_id: &str) -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(12);
-    for (name, value) in client.iter().filter(|(name, _)| goes_upstream(name)) {
+    let fixed = instance.head();
+    let mut head = fixed.clone();
+    for (name, value) in client.iter().filter(|(name, _)| goes_upstream(name) && !fixed.contains_key(*name)) {
         head.append(name, value.clone());
     }
-    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // we read the answer, so it must not come compressed
-    head.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     add_request_id(&mut head, instance, request_id);
-    from_the_operator(&mut head, instance);
     head
 }
 
@@ -104,18 +121,22 @@ fn add_request_id(head: &mut HeaderMap, instance: &Instance, request_id: &str) {
 
 /// The key, the headers that the operator configured, and who we are.
 pub fn from_the_operator(head: &mut HeaderMap, instance: &Instance) {
+    add(head, instance.spec.auth, instance.authorization(), &instance.headers);
+}
+
+fn add(head: &mut HeaderMap, auth: Auth, key: Option<&HeaderValue>, operator: &[(HeaderName, HeaderValue)]) {
     if !head.contains_key(header::USER_AGENT) {
         head.insert(
             header::USER_AGENT,
             HeaderValue::from_static(concat!("ferrovia/", env!("CARGO_PKG_VERSION"))),
         );
     }
-    if let Some(key) = instance.authorization() {
-        match instance.spec.auth {
+    if let Some(key) = key {
+        match auth {
             Auth::Bearer => head.insert(header::AUTHORIZATION, key.clone()),
         };
     }
-    for (name, value) in &instance.headers {
+    for (name, value) in operator {
         head.insert(name.clone(), value.clone());
     }
 }

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use dialect::edit::json_string;
 use dialect::listing::Listed;
 use domain::{Blame, Dialect, Fault, FaultKind, ModelName, Operation, ProviderName, Secret};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use provider::{Abilities, Base, Spec};
 use tokio::time::Instant;
 use upstream::{Backoff, BreakerSettings, Breakers, Limits, Target};
 
+use crate::headers;
 use crate::inventory::filter::Filter;
 use crate::slots::Slots;
 
@@ -58,9 +59,11 @@ pub struct Instance {
     pub filter: Filter,
     /// The name of its kind, as JSON.
     pub(crate) kind: Bytes,
-    /// The header in which it takes a request's id.
+    /// The header in which it takes a request's id, unless the operator sets it.
     pub(crate) request_id_header: Option<HeaderName>,
     authorizations: Vec<HeaderValue>,
+    /// What the head of a call begins with, for each key.
+    heads: Vec<HeaderMap>,
     next_key: AtomicUsize,
     state: ArcSwap<State>,
     learned: Mutex<HashMap<(Operation, Dialect, ModelName), Learned>>,
@@ -221,10 +224,14 @@ impl Instance {
             value.set_sensitive(true);
             Some(value)
         };
+        let authorizations: Vec<_> = making.keys.iter().filter_map(bearer).collect();
+        let set_by_operator = |name: &HeaderName| making.headers.iter().any(|(set, _)| set == name);
+        let request_id_header = making.spec.request_id_header.map(HeaderName::from_static);
         Instance {
-            authorizations: making.keys.iter().filter_map(bearer).collect(),
+            heads: headers::of_every_call(making.spec.auth, &authorizations, &making.headers),
+            authorizations,
             kind: json_string(making.spec.name),
-            request_id_header: making.spec.request_id_header.map(HeaderName::from_static),
+            request_id_header: request_id_header.filter(|name| !set_by_operator(name)),
             name: making.name,
             spec: making.spec,
             base: making.base,
@@ -274,11 +281,19 @@ impl Instance {
 
     /// The credential for the next request: several keys take turns.
     pub fn authorization(&self) -> Option<&HeaderValue> {
-        let turn = match self.authorizations.len() {
+        self.authorizations.get(self.turn())
+    }
+
+    /// What the head of the next call begins with.
+    pub(crate) fn head(&self) -> &HeaderMap {
+        &self.heads[self.turn()]
+    }
+
+    fn turn(&self) -> usize {
+        match self.authorizations.len() {
             0 | 1 => 0,
             several => self.next_key.fetch_add(1, Ordering::Relaxed) % several,
-        };
-        self.authorizations.get(turn)
+        }
     }
 
     /// What is known right now.
