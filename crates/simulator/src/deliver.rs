@@ -29,8 +29,8 @@ pub(crate) async fn prepare(mut reply: Reply, mut ticket: Ticket) -> (StatusCode
             tokio::time::sleep_until(done.into()).await;
         }
     }
-    ticket.answered(reply.status.as_u16());
     let headers = reply.headers();
+    ticket.answered(reply.status.as_u16(), &headers);
     (
         reply.status,
         headers,

@@ -45,7 +45,7 @@ impl Engine {
         let bases = settings.models.iter().filter(|model| model.parent.is_none());
         Engine {
             metrics: Mutex::new(Metrics::new(bases.map(|model| model.id.clone()))),
-            ring: Mutex::new(Ring::new(settings.remembered)),
+            ring: Mutex::new(Ring::new(settings.remembered, settings.remembered_body)),
             scheduler: Mutex::new(Scheduler::new(bounds)),
             models: settings.models.iter().cloned().map(Arc::new).collect(),
             adapters: Mutex::new(Vec::new()),

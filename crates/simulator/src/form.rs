@@ -16,8 +16,7 @@ pub(crate) struct Form {
 impl Form {
     /// Reads a form; `None` if it is none.
     pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Option<Form> {
-        let kind = headers.get("content-type")?.to_str().ok()?;
-        let boundary = multer::parse_boundary(kind).ok()?;
+        let boundary = boundary(headers)?;
         let whole = Ok::<_, std::convert::Infallible>(body.clone());
         let form = multer::Multipart::new(stream::iter([whole]), boundary);
         // all of it is there, so nothing is waited for
@@ -34,6 +33,26 @@ impl Form {
         let text = self.text(name).unwrap_or_default().to_ascii_lowercase();
         ["true", "1", "yes", "on", "t", "y"].contains(&text.as_str())
     }
+}
+
+/// What parts the form, if the body is one.
+pub(crate) fn boundary(headers: &HeaderMap) -> Option<String> {
+    let kind = headers.get("content-type")?.to_str().ok()?;
+    multer::parse_boundary(kind).ok()
+}
+
+/// The same form with more texts at its end, which count instead of those of the same names.
+pub(crate) fn with_texts(boundary: &str, form: &[u8], texts: &[(&str, &str)]) -> Bytes {
+    let end = format!("--{boundary}--");
+    let at = form.windows(end.len()).rposition(|window| window == end.as_bytes()).unwrap_or(form.len());
+    let mut longer = form[..at].to_vec();
+    for (name, text) in texts {
+        let part =
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n");
+        longer.extend_from_slice(part.as_bytes());
+    }
+    longer.extend_from_slice(&form[at..]);
+    longer.into()
 }
 
 async fn collect(mut parts: multer::Multipart<'_>) -> multer::Result<Form> {

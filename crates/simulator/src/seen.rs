@@ -10,8 +10,6 @@ use parking_lot::Mutex;
 
 use crate::fault::Injection;
 
-/// The longest body that is kept whole.
-const BODY: usize = 1 << 20;
 /// How much the kept bodies may weigh together.
 const BODIES: usize = 64 << 20;
 
@@ -24,14 +22,20 @@ pub struct Seen {
     pub target: String,
     /// The headers, as sent.
     pub headers: HeaderMap,
-    /// The body, at most its first mebibyte.
+    /// The body, at most its first [`crate::Settings::remembered_body`] bytes.
     pub body: Bytes,
     /// How long the body was.
     pub body_length: usize,
+    /// What [`Seen::hash`] makes of all of it.
+    pub body_hash: u64,
+    /// The model that it names, in JSON or in a form.
+    pub model: Option<String>,
     /// When its head had arrived.
     pub at: Instant,
     /// The status answered, once it is.
     pub status: Option<u16>,
+    /// The headers answered, but for those of a framing that a fault chose.
+    pub answer: HeaderMap,
     /// How it ended; `None` while it is under way.
     pub ended: Option<Ending>,
     /// The fault that it met.
@@ -41,6 +45,13 @@ pub struct Seen {
     /// The body that was handed to the connection, before any framing; at most [`crate::Settings::recorded`] bytes
     /// of it.
     pub sent: Vec<u8>,
+}
+
+impl Seen {
+    /// A number that is the same for the same bytes alone, as far as chance goes.
+    pub fn hash(bytes: &[u8]) -> u64 {
+        crate::seed::hash(bytes.iter().copied())
+    }
 }
 
 /// How a request ended.
@@ -73,18 +84,20 @@ pub(crate) struct Ring {
     entries: VecDeque<(Entry, usize)>,
     weight: usize,
     limit: usize,
+    /// The longest body that is kept whole.
+    body: usize,
 }
 
 impl Ring {
-    pub(crate) fn new(limit: usize) -> Self {
-        Ring { limit, ..Ring::default() }
+    pub(crate) fn new(limit: usize, body: usize) -> Self {
+        Ring { limit, body, ..Ring::default() }
     }
 
     /// Takes a request in and lets the oldest go where there are too many.
     pub(crate) fn push(&mut self, mut seen: Seen) -> Entry {
-        if seen.body.len() > BODY {
+        if seen.body.len() > self.body {
             // a copy, because a slice would keep all of it alive
-            seen.body = Bytes::copy_from_slice(&seen.body[..BODY]);
+            seen.body = Bytes::copy_from_slice(&seen.body[..self.body]);
         }
         let weight = seen.body.len();
         let entry = Arc::new(Mutex::new(seen));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -260,8 +260,11 @@ async fn answer(request: Request<Incoming>, connection: u64, engine: Arc<Engine>
         headers: head.headers.clone(),
         body: body.clone(),
         body_length: body.len(),
+        body_hash: Seen::hash(&body),
+        model: fault::model(&head, &body),
         at,
         status: None,
+        answer: HeaderMap::new(),
         ended: None,
         fault: chosen.as_ref().ok().and_then(Option::as_ref).map(|chosen| chosen.injection.clone()),
         connection,

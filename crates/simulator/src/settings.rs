@@ -106,6 +106,8 @@ pub struct Settings {
     pub body_limit: usize,
     /// How many requests [`crate::Running::seen`] remembers.
     pub remembered: usize,
+    /// How many bytes of each request's body [`crate::Running::seen`] remembers.
+    pub remembered_body: usize,
     /// How many bytes of each answer's body are remembered with its request.
     pub recorded: usize,
     /// How many sequences run at once; what comes beyond waits. vLLM's is 256, or 1024 on a large card.
@@ -148,6 +150,7 @@ impl Default for Settings {
             idle_close: Duration::from_secs(5),
             body_limit: 128 << 20,
             remembered: 1_000,
+            remembered_body: 1 << 20,
             recorded: 0,
             max_num_seqs: 1_024,
             max_num_queued_reqs: None,

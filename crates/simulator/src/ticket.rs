@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
@@ -107,10 +108,11 @@ impl Ticket {
         }
     }
 
-    /// The status is known.
-    pub(crate) fn answered(&self, status: u16) {
+    /// The head is known.
+    pub(crate) fn answered(&self, status: u16, headers: &HeaderMap) {
         let mut entry = self.entry.lock();
         entry.status = Some(status);
+        entry.answer = headers.clone();
         self.engine.metrics.lock().answered(self.route, entry.method.as_str(), status);
     }
 

@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde_json::Value;
 
-use crate::form::Form;
+use crate::form::{self, Form};
 
 /// In whose words the answer comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) enum Dialect {
     Completions,
     Responses,
     Messages,
+    /// Speech to text, asked for with a form.
+    Transcription,
     /// None that streams text.
     #[default]
     Other,
@@ -27,6 +29,7 @@ impl Dialect {
             "/v1/completions" | "/completions" => Dialect::Completions,
             "/v1/responses" => Dialect::Responses,
             "/v1/messages" => Dialect::Messages,
+            "/v1/audio/transcriptions" | "/v1/audio/translations" => Dialect::Transcription,
             _ => Dialect::Other,
         }
     }
@@ -42,24 +45,27 @@ pub(crate) struct Asked {
     /// The key that came with it.
     pub(crate) key: Option<String>,
     body: Value,
+    /// The boundary of a form, and the form.
+    form: Option<(String, Bytes)>,
     edited: bool,
 }
 
 impl Asked {
-    /// Reads a request; a body that is no JSON says nothing.
+    /// Reads a request; a body that is neither JSON nor a form says nothing.
     pub(crate) fn read(head: &Parts, body: &Bytes) -> Self {
         let path = head.uri.path().to_owned();
         let dialect = Dialect::of(&path);
+        let key = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key = key.map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
         if let Some(form) = Form::read(&head.headers, body) {
-            let model = form.text("model").map(str::to_owned);
-            return Asked { path, dialect, model, stream: form.flag("stream"), ..Asked::default() };
+            let (model, stream) = (form.text("model").map(str::to_owned), form.flag("stream"));
+            let form = form::boundary(&head.headers).map(|boundary| (boundary, body.clone()));
+            return Asked { path, dialect, model, stream, key, form, ..Asked::default() };
         }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let model = body.get("model").and_then(Value::as_str).map(str::to_owned);
         let stream = body.get("stream") == Some(&Value::Bool(true));
-        let key = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = key.map(|value| value.strip_prefix("Bearer ").unwrap_or(value).to_owned());
-        Asked { path, dialect, model, stream, key, body, edited: false }
+        Asked { path, dialect, model, stream, key, body, form: None, edited: false }
     }
 
     /// Puts another model into the request; an empty name takes the model out.
@@ -76,10 +82,18 @@ impl Asked {
 
     /// Asks the engine for a stream, or for none.
     pub(crate) fn want_stream(&mut self, stream: bool) {
-        let Value::Object(members) = &mut self.body else { return };
         if stream == self.stream || self.dialect == Dialect::Other {
             return;
         }
+        if let Some((boundary, body)) = &mut self.form {
+            let texts: &[_] = match stream {
+                true => &[("stream", "true")],
+                false => &[("stream", "false"), ("stream_include_usage", "false")],
+            };
+            *body = form::with_texts(boundary, body, texts);
+            self.edited = true;
+        }
+        let Value::Object(members) = &mut self.body else { return };
         members.insert("stream".to_owned(), stream.into());
         if !stream {
             members.shift_remove("stream_options");
@@ -89,7 +103,10 @@ impl Asked {
 
     /// The body, if it is not as it came.
     pub(crate) fn edited_body(&self) -> Option<Bytes> {
-        self.edited.then(|| Bytes::from(self.body.to_string()))
+        self.edited.then(|| match &self.form {
+            Some((_, body)) => body.clone(),
+            None => Bytes::from(self.body.to_string()),
+        })
     }
 
     /// The first tool on offer, and the schema of its arguments.

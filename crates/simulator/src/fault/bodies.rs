@@ -25,10 +25,14 @@ pub(super) fn huge(content: Content, dialect: Dialect, bytes: usize) -> Content 
     replaced(content, dialect, "x".repeat(bytes))
 }
 
-/// Another text in the place of the first. A whole body without text grows by white space.
+/// Another text in the place of the first. A whole body without text grows by white space; a transcript that is no JSON
+/// is nothing but text.
 fn replaced(content: Content, dialect: Dialect, text: String) -> Content {
     match content {
         Content::Whole(bytes) => {
+            if dialect == Dialect::Transcription && !bytes.starts_with(b"{") {
+                return Content::Whole(text.into());
+            }
             Content::Whole(edit_whole(bytes, |whole| match sse::text_of_whole(dialect, whole) {
                 Some(place) => {
                     *place = json!(text);

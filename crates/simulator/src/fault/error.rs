@@ -98,7 +98,7 @@ pub(super) fn in_stream(injection: &Injection, dialect: Dialect) -> Bytes {
                 let error = json!({"type": "error", "code": kind(code), "message": MESSAGE, "param": null, "sequence_number": 0});
                 Bytes::from(format!("event: error\ndata: {error}\n\n"))
             }
-            Dialect::Chat | Dialect::Completions | Dialect::Other => {
+            Dialect::Chat | Dialect::Completions | Dialect::Transcription | Dialect::Other => {
                 let error = json!({"message": MESSAGE, "type": kind(code), "param": null, "code": code});
                 sse::event(&json!({"error": error}))
             }
@@ -109,7 +109,9 @@ pub(super) fn in_stream(injection: &Injection, dialect: Dialect) -> Bytes {
 /// What a dialect still says after an error: nothing where there is no word for the end.
 fn last(dialect: Dialect) -> Bytes {
     match dialect {
-        Dialect::Chat | Dialect::Completions | Dialect::Other => Bytes::from_static(DONE),
+        Dialect::Chat | Dialect::Completions | Dialect::Transcription | Dialect::Other => {
+            Bytes::from_static(DONE)
+        }
         Dialect::Responses | Dialect::Messages => Bytes::new(),
     }
 }

@@ -48,6 +48,11 @@ pub(crate) struct Chosen {
     pub(crate) body: Bytes,
 }
 
+/// The model that a request names.
+pub(crate) fn model(head: &Parts, body: &Bytes) -> Option<String> {
+    Asked::read(head, body).model
+}
+
 /// Chooses the fault of a request: by its header, by its model, or by the schedule, in this order.
 ///
 /// # Errors

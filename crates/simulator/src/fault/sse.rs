@@ -38,7 +38,7 @@ pub(super) fn edit_each(events: Events, mut edit: impl FnMut(&mut Value) + Send 
 /// The text that an event carries.
 pub(super) fn text_of(dialect: Dialect, event: &mut Value) -> Option<&mut Value> {
     let text = match dialect {
-        Dialect::Chat => event.pointer_mut("/choices/0/delta/content"),
+        Dialect::Chat | Dialect::Transcription => event.pointer_mut("/choices/0/delta/content"),
         Dialect::Completions => event.pointer_mut("/choices/0/text"),
         Dialect::Responses if event["type"] == "response.output_text.delta" => event.get_mut("delta"),
         Dialect::Messages => event.pointer_mut("/delta/text"),
@@ -52,6 +52,7 @@ pub(super) fn text_of_whole(dialect: Dialect, whole: &mut Value) -> Option<&mut 
     let text = match dialect {
         Dialect::Chat => whole.pointer_mut("/choices/0/message/content"),
         Dialect::Completions => whole.pointer_mut("/choices/0/text"),
+        Dialect::Transcription => whole.get_mut("text"),
         Dialect::Responses => {
             let items = whole.get_mut("output")?.as_array_mut()?.iter_mut();
             items
@@ -69,7 +70,7 @@ pub(super) fn text_of_whole(dialect: Dialect, whole: &mut Value) -> Option<&mut 
 /// Whether an event gives the reason why the answer ends.
 pub(super) fn finishes(dialect: Dialect, event: &Value) -> bool {
     match dialect {
-        Dialect::Chat | Dialect::Completions => {
+        Dialect::Chat | Dialect::Completions | Dialect::Transcription => {
             event.pointer("/choices/0/finish_reason").is_some_and(Value::is_string)
         }
         Dialect::Responses => {

@@ -6,6 +6,7 @@ mod choice;
 mod errors;
 mod framing;
 mod gunzip;
+mod speech;
 mod streams;
 
 use std::io::ErrorKind;
