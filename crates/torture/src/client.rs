@@ -7,13 +7,16 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::told;
 
 /// The most that is read of an answer.
 const MOST: usize = 32 << 20;
+
+/// The room for received bytes of a client that takes its time.
+const ROOM: u32 = 16 << 10;
 
 /// Where a gateway is, and the key to it.
 #[derive(Clone, Debug)]
@@ -48,12 +51,16 @@ impl Door {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
-    pub(crate) path: &'static str,
-    /// JSON to post; nothing to get.
-    pub(crate) body: Option<String>,
+    pub(crate) path: String,
+    /// The media type of the body.
+    pub(crate) kind: &'static str,
+    /// What to post; nothing to get.
+    pub(crate) body: Option<Bytes>,
     pub(crate) id: String,
     /// Whether the connection is reset when it is let go, rather than closed.
     pub(crate) resets: bool,
+    /// How many bytes of the answer are read in a second, where the client takes its time.
+    pub(crate) pace: Option<u32>,
 }
 
 /// How far an answer is listened to.
@@ -136,7 +143,7 @@ pub(crate) async fn call(
 
 async fn talk(door: &Door, asking: &Asking, until: Until, heard: &mut Heard) -> Ending {
     let nothing = |what: &str, error: &dyn std::fmt::Display| Ending::Nothing(format!("{what}: {error}"));
-    let stream = match TcpStream::connect(&door.address).await {
+    let stream = match connect(door, asking).await {
         Ok(stream) => stream,
         Err(error) => return nothing("no connection", &error),
     };
@@ -169,7 +176,12 @@ async fn talk(door: &Door, asking: &Asking, until: Until, heard: &mut Heard) -> 
             None => return Ending::Clean,
             Some(Err(error)) => return Ending::Cut(error.to_string()),
             Some(Ok(frame)) => {
-                heard.body.extend_from_slice(frame.data_ref().map_or(&[], |bytes| bytes));
+                let bytes = frame.data_ref().map_or(&[][..], |bytes| bytes);
+                heard.body.extend_from_slice(bytes);
+                if let Some(pace) = asking.pace {
+                    let time = bytes.len() as f64 / f64::from(pace);
+                    tokio::time::sleep(Duration::from_secs_f64(time)).await;
+                }
             }
         }
         let enough = match until {
@@ -181,6 +193,23 @@ async fn talk(door: &Door, asking: &Asking, until: Until, heard: &mut Heard) -> 
             return Ending::Left;
         }
     }
+}
+
+/// Connects. Who takes its time has little room for what it does not take, so that others must keep it.
+async fn connect(door: &Door, asking: &Asking) -> std::io::Result<TcpStream> {
+    if asking.pace.is_none() {
+        return TcpStream::connect(&door.address).await;
+    }
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "no such host");
+    for address in tokio::net::lookup_host(&door.address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_recv_buffer_size(ROOM)?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn request(door: &Door, asking: &Asking) -> Result<Request<Full<Bytes>>, http::Error> {
@@ -195,7 +224,7 @@ fn request(door: &Door, asking: &Asking) -> Result<Request<Full<Bytes>>, http::E
         request = request.header("anthropic-version", "2023-06-01");
     }
     if asking.body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+        request = request.header(header::CONTENT_TYPE, asking.kind);
     }
     request.body(Full::from(asking.body.clone().unwrap_or_default()))
 }

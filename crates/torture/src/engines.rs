@@ -54,6 +54,9 @@ impl Engines {
                 models: models.into_iter().map(Model::named).collect(),
                 api_key: plan.own.then(|| UPSTREAM_KEY.to_owned()),
                 remembered: 16 << 10,
+                // the rest of an upload is told by its length and its hash
+                remembered_body: 4 << 10,
+                subtitles: true,
                 recorded: RECORDED,
                 faults,
                 ..Settings::default()
@@ -104,12 +107,6 @@ impl Engines {
         self.faulty.stop().await;
         self.steady.stop().await;
     }
-}
-
-/// The model that a request names.
-pub(crate) fn model_of(seen: &Seen) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(&seen.body).ok()?;
-    body.get("model")?.as_str().map(str::to_owned)
 }
 
 /// Whether its client left it, as far as the engine noticed.

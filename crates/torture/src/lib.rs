@@ -15,6 +15,7 @@
 
 mod client;
 mod engines;
+mod form;
 mod front;
 mod inside;
 mod judge;

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use simulator::{Match, Rule, Schedule, When};
 
-use crate::front::Front;
+use crate::front::{Dialect, Front};
 use crate::rows::{self, Manner, Row};
 
 /// One fault on one front.
@@ -19,6 +20,14 @@ pub(crate) struct Scenario {
     pub(crate) prompt: String,
     /// Whether the client asks to be told the usage of its stream. Where it does not, that is not its to see.
     pub(crate) asks_usage: bool,
+}
+
+impl Scenario {
+    /// What is asked, with this name for the model.
+    pub(crate) fn request(&self, model: &str) -> Bytes {
+        let with_tool = self.row.injection.fault().name().starts_with("tool-");
+        self.front.request(model, &self.prompt, with_tool, self.asks_usage)
+    }
 }
 
 /// What is chosen on the command line.
@@ -57,7 +66,8 @@ impl Plan {
             // which one a shortened wall takes turns from row to row, so that all of them come up
             let turn = at % fronts.len().max(1);
             for (index, front) in fronts.into_iter().enumerate() {
-                if choice.quick && index != turn || !choice.own && row.needs_our_own() {
+                let ours = row.needs_our_own() || front.dialect == Dialect::Foreign;
+                if choice.quick && index != turn || !choice.own && ours {
                     continue;
                 }
                 let id = format!("{}/{}", front.name(), row.name);
@@ -203,5 +213,6 @@ mod tests {
         assert!(only("no such thing").is_empty());
         let foreign = Plan::draw(&Choice::default());
         assert!(foreign.list().iter().all(|(id, _)| !id.ends_with("engine-gone")));
+        assert!(foreign.list().iter().all(|(id, _)| !id.starts_with("passthrough")));
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Manner {
     LeaveLate,
     /// The client resets its connection after the first event.
     ResetLate,
+    /// The client reads a large answer slowly, to its end.
+    ReadSlowly,
     /// The engine is gone since its models became known.
     Gone,
 }
@@ -122,6 +124,12 @@ pub(crate) fn all() -> Vec<Row> {
             Manner::ResetLate,
             "The client resets its connection after two events.",
         ),
+        (
+            "huge-event:1",
+            "client-reads-slowly",
+            Manner::ReadSlowly,
+            "The client takes four seconds for a mebibyte.",
+        ),
         ("status:500", "engine-gone", Manner::Gone, "The engine has gone since its models became known."),
     ];
     rows.extend(special.map(|(text, name, manner, about)| Row {
@@ -144,6 +152,16 @@ impl Row {
             || fault == Fault::ErrorFirstEvent && self.manner == Manner::FirstOnly;
         let spoken = !matches!(front.dialect, Dialect::Embeddings | Dialect::Rerank);
         let is_of_streams = fault.name().starts_with("error-first-") || fault == Fault::EmptyStream;
-        (front.stream || !streamed) && fault.applies(front.path(), front.stream) && (spoken || !is_of_streams)
+        let senseless = match front.dialect {
+            // the passthrough asks no breaker
+            Dialect::Foreign => self.manner == Manner::Again,
+            // a text has no members
+            Dialect::Text => fault == Fault::ErrorNull,
+            _ => false,
+        };
+        (front.stream || !streamed)
+            && fault.applies(front.path(), front.stream)
+            && (spoken || !is_of_streams)
+            && !senseless
     }
 }

@@ -16,8 +16,10 @@ impl Paint {
 }
 
 /// The fronts' names as they fit above narrow columns.
-const HEADS: [&str; 10] =
-    ["chat", "chat~", "compl", "compl~", "resp", "resp~", "mess", "mess~", "embed", "rerank"];
+const HEADS: [&str; 16] = [
+    "chat", "chat~", "compl", "compl~", "resp", "resp~", "mess", "mess~", "embed", "rerank", "trans",
+    "trans~", "text", "large", "pass", "pass~",
+];
 
 impl Report {
     /// The report as text. `again` is the command that runs one scenario once more, without its pattern.

@@ -24,6 +24,8 @@ pub(crate) struct Told {
     pub(crate) more: bool,
     /// Tokens in and out, as reported.
     pub(crate) usage: Option<(u64, u64)>,
+    /// Seconds of audio, as reported.
+    pub(crate) seconds: Option<u64>,
     /// Events with data.
     pub(crate) events: usize,
     /// Why it cannot be read, if it cannot.
@@ -92,7 +94,7 @@ pub(crate) fn stream(dialect: Dialect, bytes: &[u8]) -> Told {
         if data == "[DONE]" {
             told.done += 1;
             told.more |= told.done > 1 || !told.errors.is_empty();
-            told.ended |= matches!(dialect, Dialect::Chat | Dialect::Completions);
+            told.ended |= matches!(dialect, Dialect::Chat | Dialect::Completions | Dialect::Transcription);
             continue;
         }
         if over {
@@ -133,6 +135,12 @@ pub(crate) fn whole(dialect: Dialect, bytes: &[u8]) -> Told {
     let mut told = Told::default();
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
+        // any text may be one, and where it ends nobody can tell
+        Err(_) if dialect == Dialect::Text => {
+            told.text = String::from_utf8_lossy(bytes).into_owned();
+            told.ended = true;
+            return told;
+        }
         Err(error) => {
             told.broken = Some(format!("it is no JSON: {error}"));
             return told;
@@ -141,21 +149,22 @@ pub(crate) fn whole(dialect: Dialect, bytes: &[u8]) -> Told {
     told.usage = usage(&value["usage"]);
     told.finishes.extend(strings(&value, &["stop_reason"]));
     let members = match dialect {
-        Dialect::Chat | Dialect::Completions => "choices",
+        Dialect::Chat | Dialect::Completions | Dialect::Foreign => "choices",
         Dialect::Responses => "output",
         Dialect::Messages => "content",
         Dialect::Embeddings => "data",
         Dialect::Rerank => "results",
+        Dialect::Transcription | Dialect::Text | Dialect::Upload => "",
     };
     let parts = value[members].as_array();
     for part in parts.into_iter().flatten() {
         told.finishes.extend(strings(part, &["finish_reason"]));
         let text = match dialect {
-            Dialect::Chat => &part["message"]["content"],
+            Dialect::Chat | Dialect::Foreign => &part["message"]["content"],
             Dialect::Completions | Dialect::Messages => &part["text"],
             Dialect::Responses => &part["content"][0]["text"],
             Dialect::Embeddings => &part["embedding"],
-            Dialect::Rerank => part,
+            Dialect::Rerank | Dialect::Transcription | Dialect::Text | Dialect::Upload => part,
         };
         match text {
             Value::String(text) => told.text.push_str(text),
@@ -172,6 +181,11 @@ pub(crate) fn whole(dialect: Dialect, bytes: &[u8]) -> Told {
         told.failed = value["status"] == "failed";
     }
     told.ended = parts.is_some();
+    if matches!(dialect, Dialect::Transcription | Dialect::Upload) {
+        told.seconds = value["usage"]["seconds"].as_u64();
+        told.ended = value["text"].is_string();
+        value["text"].as_str().unwrap_or_default().clone_into(&mut told.text);
+    }
     told
 }
 
@@ -182,9 +196,12 @@ pub(crate) fn read(front: Front, bytes: &[u8]) -> Told {
 
 /// Reads what an engine sent, whatever was asked for.
 pub(crate) fn sniff(dialect: Dialect, bytes: &[u8]) -> Told {
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => whole(dialect, bytes),
-        _ => stream(dialect, bytes),
+    let begins = bytes.trim_ascii_start();
+    let events = [&b"data:"[..], b"event:", b":"].iter().any(|field| begins.starts_with(field));
+    if begins.starts_with(b"{") || dialect == Dialect::Text && !events {
+        whole(dialect, bytes)
+    } else {
+        stream(dialect, bytes)
     }
 }
 
@@ -198,15 +215,17 @@ impl Told {
             return;
         }
         match dialect {
-            Dialect::Chat | Dialect::Completions => {
-                for choice in value["choices"].as_array().into_iter().flatten() {
-                    let place =
-                        if dialect == Dialect::Chat { &choice["delta"]["content"] } else { &choice["text"] };
-                    self.text.push_str(place.as_str().unwrap_or_default());
-                    self.finishes.extend(strings(choice, &["finish_reason"]));
+            Dialect::Chat | Dialect::Completions | Dialect::Foreign => self.take_choices(dialect, value),
+            // vLLM's chunks, or OpenAI's two events
+            Dialect::Transcription | Dialect::Text | Dialect::Upload => match kind {
+                "transcript.text.delta" => self.text.push_str(value["delta"].as_str().unwrap_or_default()),
+                "transcript.text.done" => self.ended = true,
+                _ => {
+                    self.take_choices(Dialect::Chat, value);
+                    let only_usage = value["choices"].as_array().is_some_and(Vec::is_empty);
+                    self.ended |= only_usage && value["usage"].is_object();
                 }
-                self.usage = usage(&value["usage"]).or(self.usage);
-            }
+            },
             Dialect::Responses => match kind {
                 "response.output_text.delta" => {
                     self.text.push_str(value["delta"].as_str().unwrap_or_default())
@@ -231,6 +250,17 @@ impl Told {
             }
             Dialect::Embeddings | Dialect::Rerank => {}
         }
+    }
+
+    /// The choices of a chunk, and its usage.
+    fn take_choices(&mut self, dialect: Dialect, value: &Value) {
+        for choice in value["choices"].as_array().into_iter().flatten() {
+            let spoken = dialect != Dialect::Completions;
+            let place = if spoken { &choice["delta"]["content"] } else { &choice["text"] };
+            self.text.push_str(place.as_str().unwrap_or_default());
+            self.finishes.extend(strings(choice, &["finish_reason"]));
+        }
+        self.usage = usage(&value["usage"]).or(self.usage);
     }
 
     /// Whether an error is told in words.
@@ -306,6 +336,28 @@ mod tests {
         assert!(stream(Dialect::Messages, messages.as_bytes()).explains_itself());
         let stop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
         assert!(stream(Dialect::Messages, stop.as_bytes()).ended);
+    }
+
+    #[test]
+    fn transcripts_are_read_in_every_shape() {
+        let chunk = "data: {\"object\":\"transcription.chunk\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n";
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
+        let heard = |text: &str| stream(Dialect::Transcription, text.as_bytes());
+        assert!(!heard(chunk).ended, "the next piece of the recording may follow");
+        let whole = heard(&[chunk, usage].concat());
+        assert_eq!((whole.text.as_str(), whole.ended, whole.usage), ("a", true, Some((3, 2))));
+        assert!(heard(&[chunk, usage, chunk].concat()).more);
+        let events = "data: {\"type\":\"transcript.text.delta\",\"delta\":\"a\"}\n\ndata: {\"type\":\"transcript.text.done\",\"text\":\"a\"}\n\n";
+        assert_eq!((heard(events).text.as_str(), heard(events).ended), ("a", true));
+        let json = whole_of(Dialect::Upload, r#"{"text":"a","usage":{"type":"duration","seconds":4}}"#);
+        assert_eq!((json.text.as_str(), json.ended, json.seconds), ("a", true, Some(4)));
+        assert!(!whole_of(Dialect::Transcription, "{}").ended);
+        assert_eq!(whole_of(Dialect::Text, "a b").text, "a b");
+        assert!(whole_of(Dialect::Text, r#"{"error":{"message":"no"}}"#).explains_itself());
+    }
+
+    fn whole_of(dialect: Dialect, text: &str) -> Told {
+        whole(dialect, text.as_bytes())
     }
 
     #[test]

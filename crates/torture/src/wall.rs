@@ -10,7 +10,7 @@ use serde_json::Value;
 use simulator::{Fault, Seen};
 
 use crate::client::{self, Asking, Door, Ending, Heard, Until};
-use crate::engines::{Engines, STEADY, UPSTREAM_KEY, model_of};
+use crate::engines::{Engines, STEADY, UPSTREAM_KEY};
 use crate::front::{Dialect, Front};
 use crate::inside::{self, Figures, Inside};
 use crate::judge::{self, Connections, Evidence, View};
@@ -32,6 +32,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Our own gateway may never hold more than this, whatever the engines send: 8 MiB compressed, 10 in one event, events
 /// without end.
 const MEMORY: u64 = 256 << 20;
+
+/// So many bytes a second a client reads that takes its time.
+const SLOWLY: u32 = 256 << 10;
 
 /// So much of an answer without end is enough.
 const ENOUGH: usize = 4 << 20;
@@ -60,6 +63,9 @@ pub struct Names {
     pub hasty: String,
     /// Those of the engine that goes away.
     pub mortal: String,
+    /// Those of the engine that goes wrong, for calls that bring a file: our own gateway keeps 1,024 breakers for an
+    /// instance, and there are more scenarios than that.
+    pub speech: String,
 }
 
 impl Names {
@@ -67,6 +73,7 @@ impl Names {
         match scenario.row.manner {
             Manner::Gone => &self.mortal,
             _ if Expected::of(scenario).waits => &self.hasty,
+            _ if scenario.front.hears() => &self.speech,
             _ => &self.faulty,
         }
     }
@@ -74,6 +81,11 @@ impl Names {
 
 fn filled(pattern: &str, model: &str) -> String {
     pattern.replace("{model}", model)
+}
+
+/// The instance in a pattern.
+fn provider(pattern: &str) -> &str {
+    pattern.split('/').next().unwrap_or_default()
 }
 
 /// A scenario that was played.
@@ -162,14 +174,17 @@ impl Wall<'_> {
     }
 
     async fn call(&self, scenario: &Scenario, number: usize) -> Heard {
-        let Scenario { front, row, model, prompt, asks_usage, .. } = scenario;
-        let fault = row.injection.fault();
-        let name = filled(self.gateway.names.of(scenario), model);
+        let Scenario { front, row, model, .. } = scenario;
+        let (fault, pattern) = (row.injection.fault(), self.gateway.names.of(scenario));
+        // on the passthrough the instance stands in the path, and the model's name is the engine's own
+        let name = if front.dialect == Dialect::Foreign { model.clone() } else { filled(pattern, model) };
         let asking = Asking {
-            path: front.path(),
-            body: Some(front.request(&name, prompt, fault.name().starts_with("tool-"), *asks_usage)),
+            path: front.path_at(provider(pattern)),
+            kind: front.kind(),
+            body: Some(scenario.request(&name)),
             id: format!("torture-{}-{model}-{number}", self.seed),
             resets: row.manner == Manner::ResetLate,
+            pace: (row.manner == Manner::ReadSlowly).then_some(SLOWLY),
         };
         let until = match row.manner {
             Manner::LeaveLate | Manner::ResetLate => Until::Events(2),
@@ -184,7 +199,7 @@ impl Wall<'_> {
 
     /// Waits until the engine has a request for a model.
     async fn arrived(&self, model: &str) {
-        while !self.engines.faulty.seen().iter().any(|seen| model_of(seen).as_deref() == Some(model)) {
+        while !self.engines.faulty.seen().iter().any(|seen| seen.model.as_deref() == Some(model)) {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -207,12 +222,12 @@ impl Wall<'_> {
             let busy = |seen: &Seen| {
                 let open = || connections.open.contains(&seen.connection);
                 seen.ended.is_none()
-                    || open() && model_of(seen).is_some_and(|model| spoilt.contains(model.as_str()))
+                    || open() && seen.model.as_deref().is_some_and(|model| spoilt.contains(model))
             };
             if Instant::now() > until || !seen.iter().any(busy) {
                 let mut by_model: HashMap<String, Vec<Seen>> = HashMap::new();
                 for one in seen {
-                    if let Some(model) = model_of(&one) {
+                    if let Some(model) = one.model.clone() {
                         by_model.entry(model).or_default().push(one);
                     }
                 }
@@ -233,7 +248,14 @@ impl Wall<'_> {
         let _ = tokio::time::timeout(SETTLING, told).await;
         let until = Instant::now() + SETTLING;
         loop {
-            let asking = Asking { path: inside.metrics, body: None, id: "metrics".to_owned(), resets: false };
+            let asking = Asking {
+                path: inside.metrics.to_owned(),
+                kind: "",
+                body: None,
+                id: "metrics".to_owned(),
+                resets: false,
+                pace: None,
+            };
             let page = client::call(&self.gateway.door, &asking, Until::End, LIMIT, never()).await;
             let figures = Figures::read(&String::from_utf8_lossy(&page.body));
             let calls = inside::calls(&inside.log.borrow());
@@ -283,7 +305,7 @@ impl Wall<'_> {
                     connections: &connections,
                     secrets: &secrets,
                     inside: view.as_ref(),
-                    provider: pattern.split('/').next().unwrap_or_default(),
+                    provider: provider(pattern),
                 })
             })
             .collect();
@@ -331,10 +353,14 @@ impl Wall<'_> {
         let lines: usize = view.calls.values().map(Vec::len).sum();
         let counted = view.figures.sum("ferrovia_calls_total", &[]);
         let figure = |name: &str| view.figures.sum(name, &[]);
-        let open: Vec<f64> =
-            ["gomodel_requests_in_flight", "ferrovia_requests_open", "ferrovia_request_memory_bytes"]
-                .map(figure)
-                .into();
+        let open: Vec<f64> = [
+            "gomodel_requests_in_flight",
+            "ferrovia_requests_open",
+            "ferrovia_request_memory_bytes",
+            "ferrovia_upload_spool_bytes",
+        ]
+        .map(figure)
+        .into();
         let steady = self.gateway.names.steady.as_deref().unwrap_or_default();
         let memory = match inside::peak_memory(inside.process) {
             None => State::NotSeen,
@@ -358,8 +384,8 @@ impl Wall<'_> {
                 truth(told == probes.len(), "all of them", format!("{told} of {}", probes.len())),
             ),
             (
-                "nothing is under way and no memory is held",
-                truth(open.iter().all(|figure| *figure == 0.0), "0, 0, 0", format!("{open:?}")),
+                "nothing is under way and nothing is held in memory or on disk",
+                truth(open.iter().all(|figure| *figure == 0.0), "0, 0, 0, 0", format!("{open:?}")),
             ),
             (
                 "the engines' open connections are those that the gateway keeps for later",
@@ -385,7 +411,14 @@ impl Wall<'_> {
 fn probe(model: &str, id: String) -> Asking {
     let front = Front { dialect: Dialect::Chat, stream: false };
     let body = front.request(model, "Is everything well on the other track?", false, false);
-    Asking { path: front.path(), body: Some(body), id, resets: false }
+    Asking {
+        path: front.path().to_owned(),
+        kind: front.kind(),
+        body: Some(body),
+        id,
+        resets: false,
+        pace: None,
+    }
 }
 
 async fn never() {

@@ -2,10 +2,10 @@
 //! in the client's dialect.
 
 use serde_json::Value;
-use simulator::Fault;
+use simulator::{Fault, Seen};
 
 use super::came::{self, Came};
-use super::{Complaint, Evidence, complain, same};
+use super::{Complaint, Evidence, complain, relayed, same};
 use crate::client::{Ending, Heard};
 use crate::engines::RECORDED;
 use crate::front::Dialect;
@@ -19,9 +19,15 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 pub(super) fn check(evidence: &Evidence<'_>, came: &Came) -> Result<(), Complaint> {
     let heard = evidence.call();
     let front = evidence.scenario.front;
+    if evidence.own && (front.hears() || front.dialect == Dialect::Foreign) {
+        asked(evidence)?;
+    }
+    if front.dialect == Dialect::Foreign {
+        return relayed::check(evidence, came, heard);
+    }
     match came {
         // the status says it already
-        Came::Lie(_) | Came::Cut => Ok(()),
+        Came::Lie(_) | Came::Cut | Came::Relayed => Ok(()),
         Came::Refused(_) => refusal(evidence, heard),
         Came::Whole => {
             words(evidence, &told::read(front, &heard.body))?;
@@ -35,8 +41,22 @@ pub(super) fn check(evidence: &Evidence<'_>, came: &Came) -> Result<(), Complain
     }
 }
 
+/// Every request at the engine is what the client sent, but for the model's name.
+fn asked(evidence: &Evidence<'_>) -> Result<(), Complaint> {
+    let meant = evidence.scenario.request(&evidence.scenario.model);
+    let meant = (meant.len(), Seen::hash(&meant));
+    for seen in evidence.seen {
+        same(
+            "a request of this length and hash at the engine:",
+            &meant,
+            &(seen.body_length, seen.body_hash),
+        )?;
+    }
+    Ok(())
+}
+
 /// An error in the client's dialect, with a message.
-fn refusal(evidence: &Evidence<'_>, heard: &Heard) -> Result<(), Complaint> {
+pub(super) fn refusal(evidence: &Evidence<'_>, heard: &Heard) -> Result<(), Complaint> {
     let shown = || String::from_utf8_lossy(&heard.body[..heard.body.len().min(200)]).into_owned();
     let dialect = evidence.scenario.front.dialect;
     if !evidence.own {
@@ -65,11 +85,14 @@ fn refusal(evidence: &Evidence<'_>, heard: &Heard) -> Result<(), Complaint> {
 
 /// The same words as the engine's.
 fn words(evidence: &Evidence<'_>, told: &Told) -> Result<(), Complaint> {
-    let Some(sent) = evidence.source().and_then(came::sent) else { return Ok(()) };
+    let front = evidence.scenario.front;
+    let Some(sent) = evidence.source().and_then(|seen| came::sent(front, seen)) else { return Ok(()) };
     if told.more {
         return complain("nothing after the last word", "more");
     }
-    same("the text", &sent.text, &told.text)
+    let shorter =
+        front.dialect == Dialect::Text && evidence.scenario.row.injection.fault() == Fault::LengthTooShort;
+    if shorter { Ok(()) } else { same("the text", &sent.text, &told.text) }
 }
 
 /// One error at the end of what had passed, and nothing behind it.
@@ -89,7 +112,7 @@ fn late(evidence: &Evidence<'_>, heard: &Heard) -> Result<(), Complaint> {
     if told.more && evidence.own {
         return complain("nothing after the error", "more");
     }
-    if let Some(sent) = evidence.source().and_then(came::sent)
+    if let Some(sent) = evidence.source().and_then(|seen| came::sent(front, seen))
         && told.finishes.iter().any(|finish| !sent.finishes.contains(finish))
     {
         return complain("no reason to end that the engine did not give", format!("{:?}", told.finishes));
@@ -133,6 +156,11 @@ fn exact(evidence: &Evidence<'_>, heard: &Heard, body: &[u8], all: bool) -> Resu
         return Ok(()); // told in other bytes; the words were compared
     }
     if !evidence.scenario.front.stream {
+        let sent = promised(evidence, sent);
+        if evidence.scenario.front.dialect == Dialect::Text {
+            let same = if capped { body.starts_with(sent) } else { body == sent };
+            return if same { Ok(()) } else { complain("the engine's own bytes", "others") };
+        }
         return whole(sent, body, capped);
     }
     let sent = &sent[..told::length(evidence.scenario.front.dialect, sent)];
@@ -154,6 +182,16 @@ fn exact(evidence: &Evidence<'_>, heard: &Heard, body: &[u8], all: bool) -> Resu
         );
     }
     Ok(())
+}
+
+/// What of a whole answer its length promised.
+pub(super) fn promised<'a>(evidence: &Evidence<'_>, sent: &'a [u8]) -> &'a [u8] {
+    let injection = &evidence.scenario.row.injection;
+    if injection.fault() != Fault::LengthTooShort || evidence.scenario.front.stream {
+        return sent;
+    }
+    let fewer = injection.fault().parameters().first().map_or(0, |(_, usual)| *usual);
+    &sent[..sent.len().saturating_sub(usize::try_from(fewer).unwrap_or(0))]
 }
 
 /// A whole answer: the engine's, with nothing but a `provider` member added before its last brace.

@@ -15,6 +15,8 @@ use crate::truth::Truth;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     Whole,
+    /// What the engine sent, to the end that its framing gave it.
+    Relayed,
     Refused(u16),
     Late,
     Failed,
@@ -32,6 +34,7 @@ impl Came {
                 allowed.is_empty() || allowed.contains(status)
             }
             (Came::Whole, Truth::Whole)
+            | (Came::Relayed, Truth::Relayed)
             | (Came::Late, Truth::Late)
             | (Came::Failed, Truth::Failed)
             | (Came::Cut, Truth::Cut)
@@ -45,6 +48,7 @@ impl fmt::Display for Came {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Came::Whole => out.write_str("the whole answer"),
+            Came::Relayed => out.write_str("what the engine sent, as it was"),
             Came::Refused(status) => write!(out, "a refusal with {status}"),
             Came::Late => out.write_str("a stream that ends with an error event"),
             Came::Failed => out.write_str("an answer that says it failed"),
@@ -59,6 +63,7 @@ impl fmt::Display for Came {
 pub(super) fn words(truth: &Truth) -> String {
     match truth {
         Truth::Whole => Came::Whole.to_string(),
+        Truth::Relayed => Came::Relayed.to_string(),
         Truth::Refused(statuses) if statuses.is_empty() => "a refusal".to_owned(),
         Truth::Refused(statuses) => {
             let statuses: Vec<String> = statuses.iter().map(u16::to_string).collect();
@@ -72,12 +77,17 @@ pub(super) fn words(truth: &Truth) -> String {
 }
 
 /// What an engine has sent, as far as it can be read.
-pub(super) fn sent(seen: &Seen) -> Option<Told> {
+pub(super) fn sent(front: Front, seen: &Seen) -> Option<Told> {
     let packed = seen.sent.starts_with(&[0x1f, 0x8b]);
     if packed || seen.sent.len() >= RECORDED {
         return None;
     }
-    Some(told::sniff(Front::dialect_of(path(seen))?, &seen.sent))
+    let dialect = match front.dialect {
+        heard if front.hears() => heard,
+        // other routes of the engine's may have been tried
+        _ => Front::dialect_of(path(seen))?,
+    };
+    Some(told::sniff(dialect, &seen.sent))
 }
 
 fn path(seen: &Seen) -> &str {
@@ -91,7 +101,7 @@ pub(super) fn of(evidence: &Evidence<'_>) -> Came {
         // what leads there on a connection that dies later must be whole as well
         if evidence.scenario.row.manner == crate::rows::Manner::Reuse {
             let came = ended(evidence.scenario.front, call, evidence.seen.get(at));
-            if came != Came::Whole {
+            if !matches!(came, Came::Whole | Came::Relayed) {
                 return Came::Lie(format!("{came}, at the first of two calls"));
             }
         }
@@ -110,6 +120,13 @@ fn ended(front: Front, heard: &Heard, source: Option<&Seen>) -> Came {
         (_, Some(status)) if status >= 400 => return Came::Refused(status),
         (_, Some(status)) if status != 200 => return Came::Lie(format!("a status of {status}")),
         _ => {}
+    }
+    if front.dialect == Dialect::Foreign {
+        return match source {
+            _ if heard.ending != Ending::Clean => Came::Cut,
+            Some(source) if source.status == heard.status => Came::Relayed,
+            _ => lie("a success that no engine gave"),
+        };
     }
     let told = told::read(front, &heard.body);
     if heard.ending != Ending::Clean {
@@ -138,12 +155,12 @@ fn ended(front: Front, heard: &Heard, source: Option<&Seen>) -> Came {
             "a success without an answer in it"
         });
     }
-    let speaks = !matches!(front.dialect, Dialect::Embeddings | Dialect::Rerank);
+    let speaks = front.gives_reasons();
     if speaks && told.finishes.is_empty() {
         return lie("a success that gives no reason to end");
     }
     let Some(source) = source else { return lie("a success that no engine gave") };
-    match sent(source) {
+    match sent(front, source) {
         Some(sent) if speaks && sent.finishes.is_empty() => {
             lie("a whole answer, although the engine never finished")
         }

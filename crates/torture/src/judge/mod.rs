@@ -5,6 +5,7 @@ mod body;
 mod came;
 mod inside;
 mod outside;
+mod relayed;
 #[cfg(test)]
 mod tests;
 

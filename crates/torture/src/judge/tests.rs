@@ -38,10 +38,13 @@ fn heard(id: &str, kind: &'static str, body: String) -> Heard {
     Heard { id: id.to_owned(), status, headers, body: body.into_bytes(), ending, ended }
 }
 
+fn scenario(id: &str) -> Scenario {
+    let choice = Choice { only: vec![id.to_owned()], own: true, ..Choice::default() };
+    Plan::draw(&choice).scenarios.remove(0)
+}
+
 fn true_story() -> Story {
-    let choice =
-        Choice { only: vec!["chat.stream/close-mid-event".to_owned()], own: true, ..Choice::default() };
-    let scenario = Plan::draw(&choice).scenarios.remove(0);
+    let scenario = scenario("chat.stream/close-mid-event");
     let model = &scenario.model;
     let now = Instant::now();
     let seen = Seen {
@@ -50,6 +53,9 @@ fn true_story() -> Story {
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
         body_length: 0,
+        body_hash: 0,
+        model: None,
+        answer: HeaderMap::new(),
         at: now,
         status: Some(200),
         ended: Some(Ended::Cut { at: now }),
@@ -79,9 +85,32 @@ fn true_story() -> Story {
     }
 }
 
+/// The same on the passthrough: what broke off is cut.
+fn relayed_story() -> Story {
+    let mut story = true_story();
+    story.scenario = scenario("passthrough.stream/close-mid-event");
+    let asked = story.scenario.request(&story.scenario.model);
+    let seen = &mut story.seen[0];
+    (seen.body_length, seen.body_hash) = (asked.len(), Seen::hash(&asked));
+    for (name, value) in [("content-type", "text/event-stream"), ("vary", "Origin"), ("set-cookie", "a=b")] {
+        seen.answer.insert(name, HeaderValue::from_static(value));
+    }
+    story.calls[0].headers.insert("vary", HeaderValue::from_static("Origin"));
+    story.calls[0].ending = Ending::Cut("x".into());
+    say(&mut story, &[FIRST, SECOND]);
+    story.line["model"] = json!(story.scenario.model);
+    (story.line["input_tokens"], story.line["output_tokens"]) = (json!(0), json!(0));
+    let labels = format!("provider_name=\"faulty\",model=\"{}\"", story.scenario.model);
+    story.figures = format!("gomodel_requests_total{{{labels},status_type=\"error\"}} 1\n");
+    story
+}
+
 /// Where a story is red.
 fn red(change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
-    let mut story = true_story();
+    red_in(true_story(), change)
+}
+
+fn red_in(mut story: Story, change: impl FnOnce(&mut Story)) -> Vec<&'static str> {
     change(&mut story);
     let calls = [("r-1".to_owned(), vec![story.line.clone(); story.lines])].into();
     let view = View { calls, figures: Figures::read(&story.figures), idle: 0, open: 0 };
@@ -146,6 +175,46 @@ fn usage_is_shown_to_who_asked_and_to_nobody_else() {
     let (shown, hidden) = ([FIRST, usage, SECOND, ERROR], [FIRST, SECOND, ERROR]);
     assert_eq!((told(true, &shown), told(false, &hidden)), (vec![], vec![]));
     assert_eq!((told(true, &hidden), told(false, &shown)), (vec!["body"], vec!["body"]));
+}
+
+#[test]
+fn what_the_passthrough_changes_is_red() {
+    let red = |change: fn(&mut Story)| red_in(relayed_story(), change);
+    assert_eq!(red(|_| {}), [""; 0]);
+    assert_eq!(red(|story| say(story, &[FIRST, &SECOND.replace('A', "B")])), ["body"]);
+    assert_eq!(red(|story| say(story, &[FIRST, SECOND, THIRD, ERROR])), ["body"]);
+    assert_eq!(red(|story| story.seen[0].body_length += 1), ["body"], "what was asked");
+    assert_eq!(red(|story| drop(story.calls[0].headers.remove("vary"))), ["headers"]);
+    // what was cut must not look whole
+    assert!(red(|story| story.calls[0].ending = Ending::Clean).contains(&"status"));
+    // it neither asks the breaker nor tells it
+    assert_eq!(
+        red(|story| {
+            let model = &story.scenario.model;
+            story.figures.push_str(&format!("ferrovia_breaker_open{{deployment=\"faulty/{model}\"}} 1\n"));
+        }),
+        ["breaker"]
+    );
+    // nor does it ask twice
+    assert_eq!(red(|story| story.seen.push(story.seen[0].clone())), ["retries", "log"]);
+}
+
+#[test]
+fn what_passes_by_is_asked_for_once() {
+    for (id, truth) in [
+        ("transcriptions/once-status-503", Truth::Whole),
+        ("transcriptions.text/once-status-503", Truth::Whole),
+        ("transcriptions.large/once-status-503", Truth::Refused(vec![503])),
+        ("transcriptions.large/close-on-reuse", Truth::Whole),
+        ("passthrough/once-status-503", Truth::Refused(vec![503])),
+        ("passthrough/error-200", Truth::Relayed),
+        ("passthrough/unterminated", Truth::Cut),
+    ] {
+        let expected = Expected::of(&scenario(id));
+        assert_eq!(expected.own, [truth], "{id}");
+        let large = id.starts_with("transcriptions.large") || id.starts_with("passthrough");
+        assert!(!(large && expected.retries), "{id}");
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! It follows what is decided for Ferrovia. Of a gateway that decided otherwise less is asked: [`Expected::tolerated`]
 //! holds what is no lie although we do it differently.
 
+mod relayed;
+
 use simulator::Fault;
 
-use crate::front::{Dialect, Front};
+use crate::front::Dialect;
 use crate::plan::Scenario;
 use crate::rows::{Manner, Row};
 
@@ -14,6 +16,8 @@ use crate::rows::{Manner, Row};
 pub(crate) enum Truth {
     /// The whole answer.
     Whole,
+    /// What the engine sent, as it was: on the passthrough nobody asks what it says.
+    Relayed,
     /// A refusal with one of these statuses; none: any from 400 on.
     Refused(Vec<u16>),
     /// A stream that began, and says in one error event that it failed.
@@ -66,7 +70,14 @@ impl Expected {
     /// What may be true of this one.
     pub(crate) fn of(scenario: &Scenario) -> Expected {
         let Scenario { row, front, .. } = scenario;
-        let own = own(row, *front);
+        let own = match front.dialect {
+            Dialect::Foreign => relayed::own(row, front.stream),
+            _ => own(scenario),
+        };
+        let comes_back = match front.dialect {
+            Dialect::Foreign => relayed::comes_back(row, comes_back(row)),
+            _ => comes_back(row),
+        };
         let sure = own == [Truth::Whole] && (is_sound(row.injection.fault()) || !lasts(row));
         let mut tolerated = own.clone();
         if !sure && row.manner == Manner::Once || row.manner == Manner::FirstOnly {
@@ -76,13 +87,17 @@ impl Expected {
             }
             tolerated.push(Truth::Cut);
         }
+        // who stores an upload may send it again
+        if row.manner == Manner::FirstOnly {
+            tolerated.push(Truth::Whole);
+        }
         Expected {
             own,
             tolerated,
             spoils: spoils(row),
             waits: row.manner == Manner::Once && falls_silent(row),
-            retries: !matches!(row.manner, Manner::Again) && retries(row),
-            comes_back: comes_back(row),
+            retries: !matches!(row.manner, Manner::Again) && !front.asks_once() && retries(row),
+            comes_back,
         }
     }
 }
@@ -103,10 +118,13 @@ fn falls_silent(row: &Row) -> bool {
     fault == Fault::NoResponse || fault.name().starts_with("stall-") && lasts(row)
 }
 
-fn own(row: &Row, front: Front) -> Vec<Truth> {
+fn own(scenario: &Scenario) -> Vec<Truth> {
     use Truth::{Failed, Late, Left, Refused, Whole};
+    let Scenario { row, front, asks_usage, .. } = scenario;
     match row.manner {
-        Manner::FirstOnly | Manner::Reuse => return vec![Whole],
+        // what has passed by cannot be sent again
+        Manner::FirstOnly if front.asks_once() => {}
+        Manner::FirstOnly | Manner::Reuse | Manner::ReadSlowly => return vec![Whole],
         Manner::LeaveEarly | Manner::LeaveLate | Manner::ResetLate => return vec![Left],
         Manner::Again => return vec![Refused(vec![503])],
         Manner::Gone => return vec![Refused(vec![502])],
@@ -114,6 +132,8 @@ fn own(row: &Row, front: Front) -> Vec<Truth> {
     }
     let stream = front.stream;
     let openai_text = matches!(front.dialect, Dialect::Chat | Dialect::Completions);
+    let text = front.dialect == Dialect::Text;
+    let heard = front.dialect == Dialect::Transcription;
     let refused = |status: u16| Refused(vec![status]);
     let stream_or = |streamed: Truth, whole: Truth| vec![if stream { streamed } else { whole }];
     let unless_success = |code: u16| refused(if code < 400 { 502 } else { code });
@@ -147,7 +167,7 @@ fn own(row: &Row, front: Front) -> Vec<Truth> {
         | Fault::NoFinish => vec![Late],
         Fault::ResponsesFailed if stream => vec![Failed],
         Fault::ResponsesFailed => vec![Failed, refused(500)],
-        Fault::JsonForStream if openai_text => vec![Whole],
+        Fault::JsonForStream if openai_text || heard => vec![Whole],
         Fault::JsonForStream => vec![refused(502)],
         Fault::StreamForJson => vec![refused(502)],
         Fault::Html | Fault::Empty => vec![unless_success(code)],
@@ -167,15 +187,23 @@ fn own(row: &Row, front: Front) -> Vec<Truth> {
         | Fault::TwoLengths
         | Fault::GzipGarbage
         | Fault::GzipBomb => vec![refused(502)],
+        // where a text ends is known by its length alone
+        Fault::Truncate if text => vec![Whole],
+        Fault::LengthTooShort if text => vec![Whole, refused(502)],
         Fault::CloseMidEvent
         | Fault::CloseBetweenEvents
         | Fault::HalfCloseMidEvent
         | Fault::HalfCloseBetweenEvents
         | Fault::Truncate
         | Fault::BadChunkSize => stream_or(Late, refused(502)),
+        // nobody says that it is one
+        Fault::ContentTypeAbsent if text => vec![Whole, refused(502)],
+        Fault::ContentTypeSwapped if text => vec![refused(502)],
         // a reset may take with it what had not been read
         Fault::ResetMidEvent | Fault::ResetBetweenEvents if stream => vec![Late, refused(502)],
         Fault::ResetMidEvent | Fault::ResetBetweenEvents => vec![refused(502)],
+        // every piece of a long recording gives a reason to end; after the last one comes the usage, or `[DONE]`
+        Fault::NoDone if heard => vec![if *asks_usage { Whole } else { Late }],
         Fault::NoDone => vec![if openai_text { Whole } else { Late }],
         Fault::Unterminated | Fault::LengthTooLong => stream_or(Whole, refused(502)),
         Fault::LengthTooShort if stream => vec![Late, refused(502)],
@@ -213,7 +241,9 @@ fn spoils(row: &Row) -> bool {
     match row.manner {
         Manner::LeaveEarly | Manner::LeaveLate | Manner::ResetLate => return true,
         Manner::Once => {}
-        Manner::FirstOnly | Manner::Reuse | Manner::Again | Manner::Gone => return false,
+        Manner::FirstOnly | Manner::Reuse | Manner::Again | Manner::Gone | Manner::ReadSlowly => {
+            return false;
+        }
     }
     let broken = ["close-", "reset-", "half-close-"].iter().any(|begin| name.starts_with(begin))
         && row.injection.fault() != Fault::CloseAfterAnswer;

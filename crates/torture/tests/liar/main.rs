@@ -27,8 +27,13 @@ async fn report(lie: Lie) -> Report {
     let (address, task) = proxy::start(lie, engines.faulty(), engines.steady()).await;
     let door = Door { address: address.to_string(), prefix: String::new(), key: None };
     let model = "{model}".to_owned();
-    let names =
-        Names { faulty: model.clone(), steady: Some(model.clone()), hasty: model.clone(), mortal: model };
+    let names = Names {
+        faulty: model.clone(),
+        steady: Some(model.clone()),
+        hasty: model.clone(),
+        speech: model.clone(),
+        mortal: model,
+    };
     let gateway = Gateway { name: "a naive one".to_owned(), door, names, inside: None };
     let report = torture::run(&plan, &engines, &gateway, 4, |_| {}).await.expect("the engines answer");
     task.abort();

@@ -136,6 +136,7 @@ fn foreign(torture: &Torture, url: &str, engines: &Engines) -> anyhow::Result<Ga
         faulty: model.clone(),
         steady: torture.healthy_model.clone(),
         hasty: model.clone(),
+        speech: model.clone(),
         mortal: model,
     };
     Ok(Gateway { name: url.to_owned(), door, names, inside: None })

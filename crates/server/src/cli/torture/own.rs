@@ -23,8 +23,8 @@ pub(super) struct Started {
     log: watch::Receiver<Log>,
 }
 
-/// What the child is told: the engine that goes wrong twice, once under time limits so long that a busy machine or a
-/// leaving client is never taken for silence, once under short ones; a breaker that one failure opens, so that what it
+/// What the child is told: the engine that goes wrong three times, twice under time limits so long that a busy machine or
+/// a leaving client is never taken for silence, once under short ones; a breaker that one failure opens, so that what it
 /// thinks of each call shows; short waits.
 fn configuration(engines: &Engines) -> String {
     let provider = |name: &str, address: std::net::SocketAddr, seconds: u32| {
@@ -44,6 +44,7 @@ fn configuration(engines: &Engines) -> String {
          providers:\n"
     );
     text.push_str(&provider("faulty", engines.faulty(), 60));
+    text.push_str(&provider("speech", engines.faulty(), 60));
     text.push_str(&provider("hasty", engines.faulty(), 2));
     text.push_str(&provider("steady", engines.steady(), 60));
     if let Some(mortal) = engines.mortal() {
@@ -102,6 +103,7 @@ impl Started {
             steady: Some(named("steady")),
             hasty: named("hasty"),
             mortal: named("mortal"),
+            speech: named("speech"),
         };
         let secrets = [KEY.to_owned(), UPSTREAM_KEY.to_owned()].into();
         let inside = Inside { log: self.log.clone(), metrics: "/metrics", process: self.child.id(), secrets };
