@@ -23,5 +23,6 @@ pub mod soak;
 pub mod stage;
 pub mod statistics;
 pub mod target;
+pub mod upload;
 pub mod vendor;
 pub mod wire;

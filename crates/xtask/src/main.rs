@@ -19,7 +19,7 @@ usage: cargo run -p xtask -- <command>
   generate --check  fail if one of them is not what `generate` would write
   tidy              fail on what no lint knows: missing `//!`, broken walls, import cycles, …
   gate [flags]      count instructions and allocations, and hold them against docs/benchmarks/gate.json (--bless, --top N)
-  soak [flags]      many calls with faults, stalled clients, prompts beside streams; --calls N, --only mix,stalled,beside
+  soak [flags]      many calls with faults, stalled clients, prompts and files beside streams; --calls N, --only mix,…
   fuzz [flags]      let the fuzz targets search (docs/testing.md); --seconds N for each, or names of targets
   bench [flags]     measure the gateway beside nginx and HAProxy (docs/benchmarks.md); `bench --help` lists the flags
 ";

@@ -2,7 +2,8 @@
 //!
 //! It answers from bytes made beforehand, on one thread. What it shall answer is said in the request itself (see
 //! [`Wanted`]), so that it looks the same through every proxy and needs no restart between scenarios. `/version` and
-//! `/openapi.json` are 404, as of an engine that tells nothing about itself.
+//! `/openapi.json` are 404, as of an engine that tells nothing about itself. What it hears of a form with a file is how
+//! long it was, and which.
 
 mod answers;
 mod wanted;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub use answers::Answers;
 pub use wanted::{MODELS, Wanted};
 
+use crate::upload::{Digest, ROUTE};
 use crate::wire::{Body, Head};
 
 /// A larger request is refused.
@@ -44,9 +46,9 @@ pub async fn serve(listener: TcpListener) -> io::Result<()> {
         let answers = answers.clone();
         tokio::spawn(async move {
             // a client that left in the middle is nothing to tell
-            let _ = Connection { stream, received: Vec::with_capacity(2048), request: Vec::new() }
-                .serve(&answers)
-                .await;
+            let received = Vec::with_capacity(2048);
+            let _ =
+                Connection { stream, received, request: Vec::new(), uploaded: None }.serve(&answers).await;
         });
     }
 }
@@ -56,11 +58,17 @@ struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     request: Vec<u8>,
+    /// What came in the place of a request that is not kept.
+    uploaded: Option<Digest>,
 }
 
 impl Connection {
     async fn serve(&mut self, answers: &Answers) -> io::Result<()> {
         while let Some((post, path)) = self.request().await? {
+            if let Some(digest) = self.uploaded.take() {
+                self.stream.write_all(&answers::heard(&digest)).await?;
+                continue;
+            }
             let wanted = if post { Wanted::read(&path, &self.request) } else { None };
             self.request.clear();
             self.request.shrink_to(KEPT);
@@ -98,9 +106,13 @@ impl Connection {
         if expects && !body.ended() {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
+        self.uploaded = (post && path == ROUTE).then(Digest::default);
         loop {
-            let request = &mut self.request;
-            let taken = body.take(&self.received, |piece| request.extend_from_slice(piece))?;
+            let (request, uploaded) = (&mut self.request, &mut self.uploaded);
+            let taken = body.take(&self.received, |piece| match uploaded {
+                Some(digest) => digest.add(piece),
+                None => request.extend_from_slice(piece),
+            })?;
             self.received.drain(..taken);
             if body.ended() {
                 self.received.shrink_to(KEPT);

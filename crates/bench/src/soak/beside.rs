@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const EVENTS: u32 = 6;
 
 /// An event that comes later than this has been delayed badly.
-const LATEST: Duration = Duration::from_secs(1);
+pub(super) const LATEST: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(asked: &Request) -> anyhow::Result<Told> {
     let (load, gateway) = cores();
@@ -67,13 +67,14 @@ pub(super) async fn run(asked: &Request) -> anyhow::Result<Told> {
     Ok(told)
 }
 
-struct Lateness {
-    p99: Duration,
-    worst: Duration,
+/// How much later than its time events came.
+pub(super) struct Lateness {
+    pub(super) p99: Duration,
+    pub(super) worst: Duration,
 }
 
 /// Opens streams, all within one pause, and hears them to their ends.
-async fn streams(standing: &Standing, count: usize) -> anyhow::Result<Lateness> {
+pub(super) async fn streams(standing: &Standing, count: usize) -> anyhow::Result<Lateness> {
     let plan = Plan { events: Some(EVENTS), pause: PAUSE, ..standing.plan("bench-2000ms") };
     let bytes: Arc<[u8]> = request(&plan).into();
     let mut open = JoinSet::new();

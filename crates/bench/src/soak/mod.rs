@@ -1,4 +1,5 @@
-//! `ferrovia-bench soak`: many calls with faults, many clients that hardly read, prompts of megabytes beside streams.
+//! `ferrovia-bench soak`: many calls with faults, many clients that hardly read, prompts of megabytes and files of a
+//! hundred beside streams.
 //!
 //! What is asked is not how fast, but whether everything is as it was afterwards: memory, descriptors, and that every call
 //! was answered, counted and logged once.
@@ -7,6 +8,7 @@ mod beside;
 mod calls;
 mod mix;
 mod stalled;
+mod uploads;
 
 use std::path::PathBuf;
 
@@ -23,20 +25,22 @@ pub(crate) struct Request {
     pub(crate) calls: u64,
     /// Clients that hardly read.
     pub(crate) clients: usize,
-    /// Streams beside the prompts.
+    /// Streams beside the prompts, and beside the files.
     pub(crate) streams: usize,
+    /// Files that arrive at the same time.
+    pub(crate) uploads: usize,
     /// Decides who asks what, who leaves when, and which calls meet which fault.
     pub(crate) seed: u64,
     parts: Vec<String>,
 }
 
-const PARTS: [&str; 3] = ["mix", "stalled", "beside"];
+const PARTS: [&str; 4] = ["mix", "stalled", "beside", "uploads"];
 
 impl Request {
     fn parse(words: &[String]) -> anyhow::Result<Request> {
         let mut arguments = Arguments::new(words);
         let mut gateway = None;
-        let (mut calls, mut clients, mut streams, mut seed) = (200_000, 1_000, 1_000, 1);
+        let (mut calls, mut clients, mut streams, mut uploads, mut seed) = (200_000, 1_000, 1_000, 4, 1);
         let mut parts: Vec<String> = PARTS.map(str::to_owned).into();
         while let Some(flag) = arguments.flag()? {
             match flag.as_str() {
@@ -44,10 +48,11 @@ impl Request {
                 "calls" => calls = arguments.number("calls")?,
                 "clients" => clients = arguments.number("clients")?,
                 "streams" => streams = arguments.number("streams")?,
+                "uploads" => uploads = arguments.number("uploads")?,
                 "seed" => seed = arguments.number("seed")?,
                 "only" => parts = arguments.value("only")?.split(',').map(str::to_owned).collect(),
                 other => bail!(
-                    "`soak` knows no --{other}; there are --calls, --clients, --streams, --seed and --only"
+                    "`soak` knows no --{other}; there are --calls, --clients, --streams, --uploads, --seed and --only"
                 ),
             }
         }
@@ -59,6 +64,7 @@ impl Request {
             calls,
             clients,
             streams,
+            uploads,
             seed,
             parts,
         })
@@ -73,6 +79,7 @@ pub async fn run(words: &[String], mut say: impl FnMut(&str)) -> anyhow::Result<
         let told = match part.as_str() {
             "mix" => mix::run(&request).await,
             "stalled" => stalled::run(&request).await,
+            "uploads" => uploads::run(&request).await,
             _ => beside::run(&request).await,
         };
         let told = told.with_context(|| part.clone())?;
