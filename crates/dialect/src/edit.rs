@@ -79,7 +79,7 @@ fn push_string(json: &mut Vec<u8>, text: &str) {
 
 /// What goes on the wire: untouched ranges and new pieces, in order, for one gathered write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Segments(Vec<Bytes>);
+pub struct Segments(SmallVec<[Bytes; 4]>);
 
 impl Segments {
     /// Bytes of all segments together: the content length.
@@ -93,7 +93,7 @@ impl Segments {
     }
 
     /// The segments; none of them is empty.
-    pub fn into_vec(self) -> Vec<Bytes> {
+    pub fn into_pieces(self) -> SmallVec<[Bytes; 4]> {
         self.0
     }
 
@@ -114,7 +114,9 @@ impl Segments {
 
 impl From<Bytes> for Segments {
     fn from(bytes: Bytes) -> Segments {
-        Segments(if bytes.is_empty() { Vec::new() } else { vec![bytes] })
+        let mut segments = Segments::default();
+        segments.push(bytes);
+        segments
     }
 }
 
@@ -228,7 +230,7 @@ pub(crate) fn splice(body: &Body, edits: &[Edit]) -> Segments {
 
 /// The text with each range replaced; the ranges are sorted and do not overlap.
 fn join(text: &Bytes, cuts: Cuts) -> Segments {
-    let mut segments = Segments(Vec::with_capacity(cuts.len() * 2 + 1));
+    let mut segments = Segments::default();
     let mut at = 0;
     for (range, new) in cuts {
         segments.push(text.slice(at..range.start));

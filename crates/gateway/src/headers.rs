@@ -6,6 +6,8 @@ use domain::Fault;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use provider::Auth;
 
+use upstream::Fields;
+
 use crate::Instance;
 
 /// Whether a model call takes this header of the client's upstream.
@@ -58,19 +60,20 @@ const PRIVATE: [HeaderName; 10] = [
     HeaderName::from_static("x-real-ip"),
 ];
 
-/// What the head of every call to an instance begins with, for each of its keys: what we say, and what the operator adds.
+/// What the head of every call to an instance has in common, for each of its keys: what we say, and what the operator
+/// adds. What a body is, only its call knows.
 pub(crate) fn of_every_call(
     auth: Auth,
     keys: &[HeaderValue],
     operator: &[(HeaderName, HeaderValue)],
-) -> Vec<HeaderMap> {
+) -> Vec<Fields> {
     let head = |key| {
         let mut head = HeaderMap::with_capacity(12);
-        head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // we read the answer, so it must not come compressed
         head.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         add(&mut head, auth, key, operator);
-        head
+        head.remove(header::CONTENT_TYPE);
+        Fields::new(head)
     };
     match keys {
         [] => vec![head(None)],
@@ -78,10 +81,20 @@ pub(crate) fn of_every_call(
     }
 }
 
-/// The head of a model call: what the instance's calls begin with, and what the client may say beside it.
-pub fn for_a_call(client: &HeaderMap, instance: &Instance, request_id: &str) -> HeaderMap {
-    let fixed = instance.head();
-    let mut head = fixed.clone();
+/// What the head of a model call has beside its instance's fixed fields: what its body is, what the client may say, and
+/// its id.
+pub fn for_a_call(
+    client: &HeaderMap,
+    fixed: &HeaderMap,
+    kind: Option<HeaderValue>,
+    instance: &Instance,
+    request_id: &str,
+) -> HeaderMap {
+    // the upstream's answer takes its place later
+    let mut head = HeaderMap::with_capacity(6);
+    if let Some(kind) = kind {
+        head.insert(header::CONTENT_TYPE, kind);
+    }
     for (name, value) in client.iter().filter(|(name, _)| goes_upstream(name) && !fixed.contains_key(*name)) {
         head.append(name, value.clone());
     }

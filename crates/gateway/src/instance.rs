@@ -10,12 +10,12 @@ use bytes::Bytes;
 use dialect::edit::json_string;
 use dialect::listing::Listed;
 use domain::{Blame, Dialect, Fault, FaultKind, ModelName, Operation, ProviderName, Secret};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use provider::{Abilities, Base, Spec};
 use tokio::time::Instant;
-use upstream::{Backoff, BreakerSettings, Breakers, Limits, Target};
+use upstream::{Backoff, BreakerSettings, Breakers, Fields, Limits, Target};
 
 use crate::headers;
 use crate::inventory::filter::Filter;
@@ -63,7 +63,7 @@ pub struct Instance {
     pub(crate) request_id_header: Option<HeaderName>,
     authorizations: Vec<HeaderValue>,
     /// What the head of a call begins with, for each key.
-    heads: Vec<HeaderMap>,
+    heads: Vec<Fields>,
     next_key: AtomicUsize,
     state: ArcSwap<State>,
     learned: Mutex<HashMap<(Operation, Dialect, ModelName), Learned>>,
@@ -284,9 +284,9 @@ impl Instance {
         self.authorizations.get(self.turn())
     }
 
-    /// What the head of the next call begins with.
-    pub(crate) fn head(&self) -> &HeaderMap {
-        &self.heads[self.turn()]
+    /// What the head of the next call has in common with all others.
+    pub(crate) fn fixed_fields(&self) -> Fields {
+        self.heads[self.turn()].clone()
     }
 
     fn turn(&self) -> usize {

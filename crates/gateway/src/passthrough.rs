@@ -210,7 +210,7 @@ impl Flight {
     pub(crate) fn request(&mut self) -> Outbound {
         let call = &mut self.call;
         let body = match &mut call.payload {
-            Payload::Opaque(bytes) => OutBody::Segments(vec![bytes.clone()]),
+            Payload::Opaque(bytes) => OutBody::Segments([bytes.clone()].into_iter().collect()),
             // a foreign body is never understood
             Payload::Empty | Payload::Json(_) | Payload::Form(_) => OutBody::Empty,
             Payload::Stream { source, length } => {
@@ -223,6 +223,7 @@ impl Flight {
         let user_paths = &self.gateway.settings.user_path_headers;
         Outbound {
             method: call.method.clone(),
+            fixed: None,
             path_and_query: match &call.query {
                 Some(query) => format!("{}?{query}", self.way.path),
                 None => self.way.path.clone(),

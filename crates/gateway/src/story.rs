@@ -257,7 +257,7 @@ impl<'a> Play<'a> {
         let mut outbound = flight.request();
         if let OutBody::Stream { body, .. } = outbound.body {
             let sent = body.collect().await.expect("the story's request comes whole").to_bytes();
-            outbound.body = OutBody::Segments(vec![sent]);
+            outbound.body = OutBody::Segments([sent].into_iter().collect());
         }
         self.asked(outbound);
         let (side, pieces) = answers.next().expect("the story has an answer to every request");
@@ -351,7 +351,8 @@ impl<'a> Play<'a> {
             OutBody::Empty => Vec::new(),
             OutBody::Stream { .. } => panic!("a streamed body is read before it is told"),
         };
-        let headers = pairs(&request.headers);
+        let fixed = request.fixed.as_ref().map(|fixed| pairs(fixed.map())).unwrap_or_default();
+        let headers = [fixed, pairs(&request.headers)].concat();
         let side =
             story::asked(self.setup, request.method.as_str(), &request.path_and_query, &headers, &body);
         self.produced.exchanges.push(Exchange { request: Some(side), reply: None });

@@ -20,7 +20,7 @@ pub(crate) fn run(input: &[u8]) {
     let segments = body.apply(&edits);
     let after = segments.to_bytes();
     assert_eq!(segments.len(), after.len());
-    comes_from(&body, &segments.into_vec());
+    comes_from(&body, &segments.into_pieces());
 
     let mut expected: Map<String, Value> = serde_json::from_slice(body.bytes()).expect("a body is an object");
     for edit in &edits {

@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
-use crate::body::{BoxError, OutBody};
+use crate::body::{BoxError, OutBody, Pieces};
 
 /// So many pieces are written at once at most.
 const SLICES: usize = 16;
@@ -37,7 +37,7 @@ pub(crate) struct Output {
 #[derive(Default)]
 pub(crate) struct Upload {
     /// What is ready to be written.
-    pieces: Vec<Bytes>,
+    pieces: Pieces,
     /// Where more comes from.
     source: Option<Source>,
     length: Option<u64>,
@@ -62,7 +62,7 @@ pub(crate) enum WriteError {
 impl Upload {
     pub(crate) fn new(body: OutBody) -> Upload {
         match body {
-            OutBody::Empty => Upload { pieces: Vec::new(), source: None, length: Some(0) },
+            OutBody::Empty => Upload { pieces: Pieces::new(), source: None, length: Some(0) },
             OutBody::Segments(mut pieces) => {
                 pieces.retain(|piece| !piece.is_empty());
                 let length = pieces.iter().map(|piece| piece.len() as u64).sum();
@@ -71,7 +71,7 @@ impl Upload {
             OutBody::Stream { body, length } => {
                 let length = length.or_else(|| body.size_hint().exact());
                 let source = Some(Source { body, left: length });
-                Upload { pieces: Vec::new(), source, length }
+                Upload { pieces: Pieces::new(), source, length }
             }
         }
     }
@@ -89,7 +89,7 @@ impl Upload {
 
 impl Source {
     /// The next piece with its framing into `pieces`; false at the end.
-    fn poll_next(&mut self, cx: &mut Context<'_>, pieces: &mut Vec<Bytes>) -> Poll<Result<bool, BoxError>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, pieces: &mut Pieces) -> Poll<Result<bool, BoxError>> {
         loop {
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()?;
             let Some(frame) = frame else {

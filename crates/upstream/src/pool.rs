@@ -19,6 +19,7 @@ use crate::{
     body::Outbound,
     connect::Dialer,
     error::{SendError, words},
+    fields::Fields,
     http1::{Head, Malformed, request},
     incoming::{Incoming, Lease},
     link::{HeadError, Link},
@@ -118,13 +119,14 @@ impl Pool {
         request: Outbound,
         limits: &Limits,
     ) -> Result<Answer, SendError> {
-        let Outbound { method, path_and_query, mut headers, body } = request;
+        let Outbound { method, path_and_query, fixed, mut headers, body } = request;
         request::check_target(&path_and_query)?;
         let mut body = Upload::new(body);
         let length = body.length();
         let begin = |link: &mut Link, headers: &HeaderMap, body: Upload| {
             let (method, target, host) = (&method, &*path_and_query, target.host_header());
-            link.begin(&request::Head { method, target, host, headers, length }, body);
+            let fixed = fixed.as_ref().map_or(&[][..], Fields::text);
+            link.begin(&request::Head { method, target, host, fixed, headers, length }, body);
         };
         let shard = self.shard();
 

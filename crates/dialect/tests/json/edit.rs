@@ -14,7 +14,7 @@ fn spliced(text: &str, edits: &[Edit]) -> String {
     let bytes = segments.to_bytes();
     assert_eq!(segments.len(), bytes.len());
     assert!(!segments.is_empty());
-    let pieces = segments.into_vec();
+    let pieces = segments.into_pieces();
     assert!(pieces.iter().all(|piece| !piece.is_empty()));
     assert_eq!(pieces.concat(), bytes);
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
@@ -29,7 +29,7 @@ fn without_an_edit_the_body_itself_goes_out() {
     let body = Body::read(Bytes::from_static(b" {\"a\" : 1} ")).unwrap();
     let nothing = [Edit::remove("b"), Edit::default_to("a", "2"), set("a", "1")];
     for edits in [&[][..], &nothing] {
-        let [one] = &*body.apply(edits).into_vec() else { panic!("one segment") };
+        let [one] = &*body.apply(edits).into_pieces() else { panic!("one segment") };
         assert_eq!((one.as_ptr(), one.len()), (body.bytes().as_ptr(), body.len()));
     }
 }
@@ -43,7 +43,7 @@ fn a_member_is_set_in_place_and_the_rest_keeps_its_spacing() {
 #[test]
 fn what_is_not_replaced_is_not_copied() {
     let body = Body::read(Bytes::from_static(b"{\"model\":\"a/b\",\"x\":1}")).unwrap();
-    let pieces = body.apply(&[set("model", "\"b\"")]).into_vec();
+    let pieces = body.apply(&[set("model", "\"b\"")]).into_pieces();
     assert_eq!(pieces.len(), 3);
     assert_eq!(pieces[0].as_ptr(), body.bytes().as_ptr());
     assert_eq!(pieces[2].as_ptr(), body.bytes()[14..].as_ptr());

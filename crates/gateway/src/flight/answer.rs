@@ -396,8 +396,12 @@ impl Flight {
         let member = kind.map(|kind| Edit::set("provider", kind.clone()));
         changes.extend(member.as_ref().map(|_| PROVIDER));
         let pieces = body.apply(member.as_slice());
-        let pieces = if pieces.len() <= JOINED { vec![pieces.to_bytes()] } else { pieces.into_vec() };
-        pieces.into_iter().map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } }).collect()
+        let pieces = if pieces.len() <= JOINED { pieces.to_bytes().into() } else { pieces };
+        pieces
+            .into_pieces()
+            .into_iter()
+            .map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } })
+            .collect()
     }
 
     /// A reply that tells of a failure, without the secrets that the upstream repeats.

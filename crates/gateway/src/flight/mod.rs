@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use dialect::fault::is_about_the_model;
 use dialect::stream::Frame;
 use domain::{Blame, Fault, FaultKind, Operation, Retry};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use provider::plan::{Plan, Unsupported, plans};
 use provider::{Known, Outgoing};
 use smallvec::SmallVec;
@@ -268,17 +268,18 @@ impl Flight {
     pub(crate) fn request(&mut self, plan: &Plan) -> Outbound {
         self.progress.attempts.fetch_add(1, Ordering::Relaxed);
         self.progress.began.store(true, Ordering::Relaxed);
-        let mut headers =
-            headers::for_a_call(&self.call.headers, &self.route.instance, &self.call.request_id);
-        if let (Payload::Form(_), Some(kind)) =
-            (&self.call.payload, self.call.headers.get(header::CONTENT_TYPE))
-        {
+        let (client, instance) = (&self.call.headers, &self.route.instance);
+        let fixed = instance.fixed_fields();
+        let kind = match &self.call.payload {
             // it names the boundary
-            headers.insert(header::CONTENT_TYPE, kind.clone());
-        }
+            Payload::Form(_) => client.get(header::CONTENT_TYPE).cloned(),
+            _ => Some(HeaderValue::from_static("application/json")),
+        };
+        let headers = headers::for_a_call(client, fixed.map(), kind, instance, &self.call.request_id);
         Outbound {
             method: self.call.method.clone(),
             path_and_query: plan.path.clone(),
+            fixed: Some(fixed),
             headers,
             body: outgoing::body(&mut self.call, &self.route, plan, &self.changed),
         }

@@ -76,10 +76,11 @@ pub fn body(call: &mut Call, route: &Route, plan: &Plan, changed: &Changed) -> O
         // nothing else is planned
         Payload::Opaque(_) | Payload::Empty | Payload::Stream { .. } => return OutBody::Empty,
     };
+    let one = |bytes| [bytes].into_iter().collect();
     OutBody::Segments(match (&call.rerank, plan.reply) {
-        (Some(request), ReplyShape::Rerank) => vec![request.to_vllm(body, model)],
-        (Some(request), ReplyShape::RerankV2) => vec![request.to_cohere(body, model)],
-        (Some(request), ReplyShape::Score) => vec![request.to_score(body, model)],
-        _ => body.apply(&changed.edits).into_vec(),
+        (Some(request), ReplyShape::Rerank) => one(request.to_vllm(body, model)),
+        (Some(request), ReplyShape::RerankV2) => one(request.to_cohere(body, model)),
+        (Some(request), ReplyShape::Score) => one(request.to_score(body, model)),
+        _ => body.apply(&changed.edits).into_pieces(),
     })
 }

@@ -59,9 +59,10 @@ pub(super) async fn put(
         headers::from_the_operator(&mut head, instance);
         let request = Outbound {
             method: if post.is_some() { Method::POST } else { Method::GET },
+            fixed: None,
             path_and_query: path.clone(),
             headers: head,
-            body: post.map_or(OutBody::Empty, |json| OutBody::Segments(vec![json])),
+            body: post.map_or(OutBody::Empty, |json| OutBody::Segments([json].into_iter().collect())),
         };
         let limits = Limits { first_byte: patience, ..instance.limits };
         let sent = gateway.pool.send(&instance.target, request, &limits).await;

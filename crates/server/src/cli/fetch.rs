@@ -63,7 +63,7 @@ impl Asker {
 
     /// Posts JSON to a path below the base URL.
     pub(crate) async fn post(&self, path: &str, json: String) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, OutBody::Segments(vec![json.into()])).await
+        self.send(Method::POST, path, OutBody::Segments([json.into()].into_iter().collect())).await
     }
 
     async fn send(&self, method: Method, path: &str, body: OutBody) -> anyhow::Result<Answer> {
@@ -80,7 +80,7 @@ impl Asker {
             headers.insert(header::AUTHORIZATION, key.clone());
         }
         let path_and_query = format!("{}{path}", self.target.prefix());
-        let request = Outbound { method, path_and_query, headers, body };
+        let request = Outbound { method, path_and_query, fixed: None, headers, body };
         self.pool.send(&self.target, request, &self.limits).await.map_err(|error| anyhow!(error.sentence()))
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Head<'a> {
     /// Path and query.
     pub(crate) target: &'a str,
     pub(crate) host: &'a HeaderValue,
+    /// Fields that are written out already.
+    pub(crate) fixed: &'a [u8],
     /// Whatever framing stands here would contradict the body that is really sent, so it is left out.
     pub(crate) headers: &'a HeaderMap,
     /// The body's length; `None` makes it chunked.
@@ -39,7 +41,7 @@ impl Head<'_> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let length: usize =
             self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        out.reserve(length + self.target.len() + self.host.len() + 96);
+        out.reserve(length + self.target.len() + self.host.len() + self.fixed.len() + 96);
         for piece in [self.method.as_str(), " ", self.target, " HTTP/1.1\r\n"] {
             out.extend_from_slice(piece.as_bytes());
         }
@@ -50,16 +52,21 @@ impl Head<'_> {
             Some(length) => field(out, &CONTENT_LENGTH, decimal(length, &mut [0; 20])),
             None => field(out, &TRANSFER_ENCODING, b"chunked"),
         }
-        for (name, value) in self.headers {
-            if !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION) {
-                field(out, name, value.as_bytes());
-            }
+        out.extend_from_slice(self.fixed);
+        for (name, value) in self.headers.iter().filter(|(name, _)| !belongs_to_the_pool(name)) {
+            field(out, name, value.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+/// Whether a field is about the connection, or the framing of the body that is really sent.
+pub(crate) fn belongs_to_the_pool(name: &HeaderName) -> bool {
+    matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION)
+}
+
+/// Appends one field.
+pub(crate) fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
         out.extend_from_slice(piece);
     }
@@ -88,7 +95,8 @@ mod tests {
             .collect();
         let host = HeaderValue::from_static("gpu-1:8000");
         let mut out = Vec::new();
-        Head { method, target: "/v1/x?y=1", host: &host, headers: &headers, length }.write(&mut out);
+        Head { method, target: "/v1/x?y=1", host: &host, fixed: b"x-b: 2\r\n", headers: &headers, length }
+            .write(&mut out);
         String::from_utf8(out).expect("ascii")
     }
 
@@ -103,7 +111,7 @@ mod tests {
         ];
         assert_eq!(
             written(&Method::POST, Some(12), &left_over),
-            "POST /v1/x?y=1 HTTP/1.1\r\nhost: gpu-1:8000\r\ncontent-length: 12\r\naccept: */*\r\nx-a: 1\r\n\r\n"
+            "POST /v1/x?y=1 HTTP/1.1\r\nhost: gpu-1:8000\r\ncontent-length: 12\r\nx-b: 2\r\naccept: */*\r\nx-a: 1\r\n\r\n"
         );
     }
 
@@ -119,7 +127,7 @@ mod tests {
         ] {
             assert_eq!(
                 written(&method, length, &[]),
-                format!("{method} /v1/x?y=1 HTTP/1.1\r\nhost: gpu-1:8000\r\n{framing}\r\n")
+                format!("{method} /v1/x?y=1 HTTP/1.1\r\nhost: gpu-1:8000\r\n{framing}x-b: 2\r\n\r\n")
             );
         }
     }

@@ -26,8 +26,9 @@ async fn segments_arrive_byte_for_byte_under_their_length() {
     let whole = parts.concat();
     let client = async {
         for _ in 0..2 {
-            let answer =
-                send(&pool, &target, with_body(OutBody::Segments(parts.clone()))).await.expect("answer");
+            let answer = send(&pool, &target, with_body(OutBody::Segments(parts.clone().into())))
+                .await
+                .expect("answer");
             text(answer).await.expect("body");
         }
     };

@@ -71,7 +71,7 @@ async fn while_uploading_a_stream_that_waits_for_its_source() {
 async fn while_uploading_to_a_server_that_does_not_read() {
     let (listener, target) = listen().await;
     let pool = pool();
-    let big = OutBody::Segments(vec![Bytes::from(vec![7; 64 << 20])]);
+    let big = OutBody::Segments([Bytes::from(vec![7; 64 << 20])].into_iter().collect());
     let server = async {
         let mut peer = accept(&listener).await;
         peer.head().await;

@@ -166,7 +166,8 @@ async fn a_reused_connection_that_dies_before_a_byte_is_replaced_once() {
     let pool = pool();
     let client = async {
         text(send(&pool, &target, post("1")).await.expect("answer")).await.expect("body");
-        let request = with_body(OutBody::Segments(vec![Bytes::from("se"), Bytes::from("cond")]));
+        let request =
+            with_body(OutBody::Segments([Bytes::from("se"), Bytes::from("cond")].into_iter().collect()));
         let answer = send(&pool, &target, request).await.expect("answer");
         assert!(!answer.reused);
         assert_eq!(text(answer).await.expect("body"), "ok");

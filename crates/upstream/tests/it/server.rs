@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
 /// A request with a body in memory.
 pub(crate) fn post(body: &str) -> Outbound {
-    with_body(OutBody::Segments(vec![Bytes::copy_from_slice(body.as_bytes())]))
+    with_body(OutBody::Segments([Bytes::copy_from_slice(body.as_bytes())].into_iter().collect()))
 }
 
 pub(crate) fn get() -> Outbound {
@@ -164,7 +164,7 @@ pub(crate) fn get() -> Outbound {
 pub(crate) fn with_body(body: OutBody) -> Outbound {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().expect("value"));
-    Outbound { method: Method::POST, path_and_query: "/base/v1/x?y=1".into(), headers, body }
+    Outbound { method: Method::POST, path_and_query: "/base/v1/x?y=1".into(), fixed: None, headers, body }
 }
 
 /// A request whose body comes from a channel, piece by piece.

@@ -151,7 +151,7 @@ impl Form {
             }
         }
         if parts.is_empty() && self.rest.is_none() {
-            return OutBody::Segments(segments);
+            return OutBody::Segments(segments.into());
         }
         parts.push(pieces(segments));
         parts.extend(self.rest.take().map(Rest::arrive));

@@ -454,6 +454,7 @@ async fn knock(
     }
     let request = Outbound {
         method: Method::GET,
+        fixed: None,
         path_and_query: path.to_owned(),
         headers: head,
         body: OutBody::Empty,
