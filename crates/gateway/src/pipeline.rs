@@ -125,13 +125,7 @@ pub(crate) async fn answer(
             let flight = Flight::plan(gateway, call, route, trail.progress())?;
             trail.keep(slots::admit(&instance)?);
             let changes = flight.changes().clone();
-            Ok(Answer::Reply(Departure {
-                flight: AnyFlight::Call(Box::new(flight)),
-                changes,
-                stream,
-                idle,
-                total,
-            }))
+            Ok(Answer::Reply(Departure { flight: AnyFlight::Call(flight), changes, stream, idle, total }))
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use domain::{Dialect, Operation};
+use smallvec::SmallVec;
 
 use crate::{Abilities, Base, Known, Spec, find};
 
@@ -31,6 +32,9 @@ pub struct Plan {
     /// Whether a route that turns out not to exist means: try the next plan.
     pub may_be_missing: bool,
 }
+
+/// The ways to do a call, best first: one, nearly always.
+pub type Plans = SmallVec<[Plan; 1]>;
 
 /// How the upstream is spoken to and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +115,7 @@ pub fn plans(
     outgoing: &Outgoing<'_>,
     abilities: &Abilities,
     learned: Option<&str>,
-) -> Result<Vec<Plan>, Unsupported> {
+) -> Result<Plans, Unsupported> {
     // an engine of another kind than was configured lacks what its own kind lacks
     let engine = abilities.engine.and_then(find).unwrap_or(spec);
     let missing =
@@ -123,12 +127,12 @@ pub fn plans(
     if model.can(outgoing.operation) == Some(false) {
         return Err(Unsupported::Model);
     }
-    let ways: Vec<(Route, ReplyShape)> = if outgoing.operation == Operation::Rerank {
-        rerank(outgoing.native_rerank)
+    let ways: SmallVec<[(Route, ReplyShape); 1]> = if outgoing.operation == Operation::Rerank {
+        rerank(outgoing.native_rerank).into_iter().collect()
     } else {
         routes(outgoing.operation, outgoing.dialect).iter().map(|route| (*route, ReplyShape::Same)).collect()
     };
-    let mut plans: Vec<Plan> = ways
+    let mut plans: Plans = ways
         .into_iter()
         .filter(|(route, _)| abilities.routes.is_none() || abilities.has_route(&route.own()) != Some(false))
         .filter(|(_, reply)| *reply != ReplyShape::Score || !missing(Operation::Score, Dialect::Vllm))
@@ -141,10 +145,10 @@ pub fn plans(
 }
 
 /// Seed 002's order, and a last way: rerank is sorting by score.
-fn rerank(native: bool) -> Vec<(Route, ReplyShape)> {
+fn rerank(native: bool) -> [(Route, ReplyShape); 5] {
     use Place::{Api, Root};
     let plain = if native { ReplyShape::Same } else { ReplyShape::Rerank };
-    vec![
+    [
         (Route(Api, "/rerank"), plain),
         (Route(Root, "/rerank"), plain),
         (Route(Root, "/v2/rerank"), ReplyShape::RerankV2),

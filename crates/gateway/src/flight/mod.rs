@@ -17,7 +17,7 @@ use dialect::fault::is_about_the_model;
 use dialect::stream::Frame;
 use domain::{Blame, Fault, FaultKind, Operation, Retry};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use provider::plan::{Plan, Unsupported, plans};
+use provider::plan::{Plan, Plans, Unsupported, plans};
 use provider::{Known, Outgoing};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -57,7 +57,7 @@ pub struct Flight {
     gateway: Arc<Gateway>,
     call: Call,
     route: Route,
-    plans: Vec<Plan>,
+    plans: Plans,
     changed: Changed,
     progress: Arc<Progress>,
 }
@@ -77,7 +77,7 @@ impl Flight {
         call: Call,
         route: Route,
         progress: Arc<Progress>,
-    ) -> Result<Flight, Fault> {
+    ) -> Result<Box<Flight>, Fault> {
         let instance = &route.instance;
         let outgoing = Outgoing {
             operation: call.operation,
@@ -105,7 +105,7 @@ impl Flight {
             plan.may_be_missing &= !certain;
         }
         let changed = outgoing::changes(&gateway.settings, &call, &route)?;
-        Ok(Flight { gateway: gateway.clone(), call, route, plans, changed, progress })
+        Ok(Box::new(Flight { gateway: gateway.clone(), call, route, plans, changed, progress }))
     }
 
     /// What is changed in the request on every route, by name.
@@ -260,7 +260,8 @@ impl Flight {
             return self.open(plan, answer).await.map_err(Miss::Fault);
         }
         let status = answer.status.as_u16();
-        let (head, body) = answer::read_refusal(answer, instance.idle).await;
+        // boxed: every flight would be as large as one that is refused
+        let (head, body) = Box::pin(answer::read_refusal(answer, instance.idle)).await;
         Err(self.refused(plan, status, &head, &body))
     }
 

@@ -35,12 +35,12 @@ impl Relay {
     /// Passes on what was heard while the answer was judged. `Some` when the reply is over.
     pub fn begin(
         &mut self,
-        frames: Vec<Frame>,
+        mut frames: Vec<Frame>,
         tap: &mut dyn FnMut(&Frame),
         out: &mut VecDeque<Bytes>,
     ) -> Option<End> {
         if let Relay::Events(speech) = self {
-            return speech.pass(frames, tap, out);
+            return speech.pass(&mut frames, tap, out);
         }
         for frame in frames {
             tap(&frame);

@@ -52,7 +52,8 @@ impl Speech {
     ) -> Option<End> {
         let mut frames = std::mem::take(&mut self.frames);
         self.stream.push(bytes, &mut frames);
-        let end = self.pass(frames.drain(..), tap, out);
+        let end = self.pass(&mut frames, tap, out);
+        frames.clear();
         self.frames = frames;
         end
     }
@@ -60,18 +61,19 @@ impl Speech {
     /// Passes frames on. `Some` when the reply is over.
     pub fn pass(
         &mut self,
-        frames: impl IntoIterator<Item = Frame>,
+        frames: &mut [Frame],
         tap: &mut dyn FnMut(&Frame),
         out: &mut VecDeque<Bytes>,
     ) -> Option<End> {
         for frame in frames {
-            tap(&frame);
-            match frame.marks.fault {
+            tap(frame);
+            let raw = std::mem::take(&mut frame.raw);
+            match frame.marks.fault.take() {
                 // the dialect has its own word for a failed reply, and the upstream used it
                 Some(mut fault) if frame.marks.terminal => {
                     self.masks.fault(&mut fault);
                     self.told = Some(fault);
-                    out.push_back(self.masks.bytes(&frame.raw).map_or(frame.raw, Bytes::from));
+                    out.push_back(self.masks.bytes(&raw).map_or(raw, Bytes::from));
                     continue;
                 }
                 Some(fault) => return Some(self.fail(fault, out)),
@@ -83,7 +85,7 @@ impl Speech {
             }
             self.passed += u64::from(frame.marks.events);
             if !(self.hide_usage && frame.marks.only_usage) {
-                out.push_back(frame.raw);
+                out.push_back(raw);
             }
         }
         if !self.stream.over() {
