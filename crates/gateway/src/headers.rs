@@ -156,7 +156,8 @@ fn add(head: &mut HeaderMap, auth: Auth, key: Option<&HeaderValue>, operator: &[
 
 /// What of an upstream's head a client of `/v1` gets, besides the content type.
 pub fn for_the_client(upstream: &HeaderMap) -> HeaderMap {
-    let mut head = HeaderMap::with_capacity(6);
+    // with room for a request's as well: a server may use it again for its next one
+    let mut head = HeaderMap::with_capacity(8);
     for (name, value) in upstream {
         let text = name.as_str();
         let limit = text.starts_with("x-ratelimit-")

@@ -396,12 +396,11 @@ impl Flight {
         let member = kind.map(|kind| Edit::set("provider", kind.clone()));
         changes.extend(member.as_ref().map(|_| PROVIDER));
         let pieces = body.apply(member.as_slice());
-        let pieces = if pieces.len() <= JOINED { pieces.to_bytes().into() } else { pieces };
-        pieces
-            .into_pieces()
-            .into_iter()
-            .map(|raw| Frame { raw, marks: Marks { usage, ..Marks::default() } })
-            .collect()
+        let frame = |raw| Frame { raw, marks: Marks { usage, ..Marks::default() } };
+        match pieces.len() <= JOINED {
+            true => vec![frame(pieces.to_bytes())],
+            false => pieces.into_pieces().into_iter().map(frame).collect(),
+        }
     }
 
     /// A reply that tells of a failure, without the secrets that the upstream repeats.
