@@ -23,7 +23,7 @@ pub struct Marks {
     /// Usage so far, if it was reported.
     pub usage: Option<Usage>,
     /// The event tells of a failure.
-    pub fault: Option<Fault>,
+    pub fault: Option<Box<Fault>>,
     /// The event that ends a reply of this dialect (`response.completed`, `message_stop`).
     pub terminal: bool,
     /// The event that ends the reply says that it did not come to its end (`response.failed`).
@@ -86,7 +86,8 @@ fn unusual(dialect: Dialect, event: &[u8], marks: &mut Marks) -> bool {
     let read = sse::read(event);
     let Some(data) = &read.data else {
         // llama.cpp's own field for a failure
-        marks.fault = sse::value(event, b"error").and_then(|error| fault::in_event(b"error", error));
+        marks.fault =
+            sse::value(event, b"error").and_then(|error| fault::in_event(b"error", error)).map(Box::new);
         marks.events = u32::from(marks.fault.is_some());
         return false;
     };
@@ -102,7 +103,7 @@ fn unusual(dialect: Dialect, event: &[u8], marks: &mut Marks) -> bool {
     if data.is_empty() && read.name != b"error" {
         marks.events = 0;
     } else {
-        marks.fault = Some(broken());
+        marks.fault = Some(Box::new(broken()));
     }
     false
 }
@@ -180,13 +181,13 @@ fn chunk(event: &[u8], marks: &mut Marks) {
     let event = sse::read(event);
     let Some(data) = event.data else { return };
     if named.error {
-        marks.fault = fault::in_event(event.name, &data);
+        marks.fault = fault::in_event(event.name, &data).map(Box::new);
     }
     let chunk = match serde_json::from_slice::<Chunk<'_>>(&data) {
         Ok(chunk) => chunk,
         Err(error) => {
             if error.is_syntax() || error.is_eof() {
-                marks.fault = Some(broken());
+                marks.fault = Some(Box::new(broken()));
             }
             return;
         }
@@ -266,14 +267,15 @@ fn responses(event: &[u8], marks: &mut Marks) {
             if failed || error.is_some() {
                 let error = error.unwrap_or_else(|| serde_json::json!({ "message": "the response failed" }));
                 let wrapped = serde_json::json!({ "error": error });
-                marks.fault = fault::in_event(b"error", wrapped.to_string().as_bytes());
+                marks.fault = fault::in_event(b"error", wrapped.to_string().as_bytes()).map(Box::new);
             }
         }
         // a failure of the engine before it could speak Responses: vLLM sends it without a name
         b"" if ERROR.find(event).is_none() => {}
         b"error" | b"" => {
             let event = sse::read(event);
-            marks.fault = event.data.as_deref().and_then(|data| fault::in_event(event.name, data));
+            let fault = event.data.as_deref().and_then(|data| fault::in_event(event.name, data));
+            marks.fault = fault.map(Box::new);
         }
         _ => {}
     }
@@ -314,8 +316,8 @@ fn messages(event: &[u8], marks: &mut Marks) {
             let raw = parsed.usage.or(parsed.message.and_then(|m| m.usage));
             marks.usage = raw.and_then(|raw| usage::read_checked(raw.get().as_bytes()));
         }
-        b"error" => marks.fault = fault::in_event(event.name, data),
-        _ if ERROR.find(data).is_some() => marks.fault = fault::in_event(event.name, data),
+        b"error" => marks.fault = fault::in_event(event.name, data).map(Box::new),
+        _ if ERROR.find(data).is_some() => marks.fault = fault::in_event(event.name, data).map(Box::new),
         _ => {}
     }
 }

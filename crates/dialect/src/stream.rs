@@ -171,7 +171,7 @@ impl EventStream {
         let mut seen = marks::look(self.dialect, event);
         // the first event decides what the whole answer is, so that one is read to its end
         if self.events == 0 && seen.events > 0 && seen.fault.is_none() && self.dialect.streams() {
-            seen.fault = marks::syntax_fault(event);
+            seen.fault = marks::syntax_fault(event).map(Box::new);
         }
         self.note(&mut seen);
         seen

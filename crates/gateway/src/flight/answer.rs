@@ -301,7 +301,7 @@ impl Flight {
     fn judge_stream(&self, frames: Vec<Frame>, head: &HeaderMap) -> Result<Vec<Frame>, Fault> {
         match frames.iter().find(|frame| says_something(frame)).map(|frame| &frame.marks) {
             Some(Marks { fault: Some(fault), .. }) => {
-                let mut fault = fault.clone();
+                let mut fault = (**fault).clone();
                 if fault.kind == FaultKind::Broken {
                     // nothing was begun that could be incomplete
                     fault.code = None;

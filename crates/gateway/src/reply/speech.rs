@@ -72,11 +72,11 @@ impl Speech {
                 // the dialect has its own word for a failed reply, and the upstream used it
                 Some(mut fault) if frame.marks.terminal => {
                     self.masks.fault(&mut fault);
-                    self.told = Some(fault);
+                    self.told = Some(*fault);
                     out.push_back(self.masks.bytes(&raw).map_or(raw, Bytes::from));
                     continue;
                 }
-                Some(fault) => return Some(self.fail(fault, out)),
+                Some(fault) => return Some(self.fail(*fault, out)),
                 // Responses and Messages have an end of their own, which must come first
                 None if frame.marks.done && !self.stream.complete() => {
                     return Some(self.fail(incomplete(), out));
