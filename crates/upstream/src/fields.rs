@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
-
-use crate::http1::request::{belongs_to_the_pool, field};
+use http::{
+    HeaderMap, HeaderName,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+};
 
 /// Header fields that every request to an upstream begins with. Cloning shares them.
 #[derive(Clone)]
@@ -40,5 +41,17 @@ impl Fields {
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map.fmt(f)
+    }
+}
+
+/// Whether a field is about the connection, or the framing of the body that is really sent.
+pub(crate) fn belongs_to_the_pool(name: &HeaderName) -> bool {
+    matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION)
+}
+
+/// Appends one field.
+pub(crate) fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(piece);
     }
 }

@@ -1,11 +1,14 @@
 //! Writing the head of a request.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
-    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, Method,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 
-use crate::error::SendError;
+use crate::{
+    error::SendError,
+    fields::{belongs_to_the_pool, field},
+};
 
 /// The head of a request, as far as it does not depend on the connection.
 pub(crate) struct Head<'a> {
@@ -60,18 +63,6 @@ impl Head<'_> {
     }
 }
 
-/// Whether a field is about the connection, or the framing of the body that is really sent.
-pub(crate) fn belongs_to_the_pool(name: &HeaderName) -> bool {
-    matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING | CONNECTION)
-}
-
-/// Appends one field.
-pub(crate) fn field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    for piece in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(piece);
-    }
-}
-
 fn decimal(mut number: u64, room: &mut [u8; 20]) -> &[u8] {
     let mut at = room.len();
     loop {
@@ -86,6 +77,8 @@ fn decimal(mut number: u64, room: &mut [u8; 20]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn written(method: &Method, length: Option<u64>, headers: &[(&'static str, &'static str)]) -> String {
