@@ -225,8 +225,8 @@ impl Flight {
             method: call.method.clone(),
             fixed: None,
             path_and_query: match &call.query {
-                Some(query) => format!("{}?{query}", self.way.path),
-                None => self.way.path.clone(),
+                Some(query) => format!("{}?{query}", self.way.path).into(),
+                None => self.way.path.clone().into(),
             },
             headers: headers::for_a_passthrough(
                 &call.headers,

@@ -26,7 +26,7 @@ pub struct Outgoing<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The path to post to, prefix included.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// What the body must become, and what the answer is.
     pub reply: ReplyShape,
     /// Whether a route that turns out not to exist means: try the next plan.
@@ -62,22 +62,25 @@ pub enum Unsupported {
 fn routes(operation: Operation, dialect: Dialect) -> &'static [Route] {
     use Place::{Api, Root};
     match (operation, dialect) {
-        (Operation::Generate, Dialect::Chat) => &[Route(Api, "/chat/completions")],
-        (Operation::Generate, Dialect::Responses) => &[Route(Api, "/responses")],
-        (Operation::Generate, Dialect::Messages) => &[Route(Api, "/messages")],
-        (Operation::CountTokens, _) => &[Route(Api, "/messages/count_tokens")],
-        (Operation::Complete, _) => &[Route(Api, "/completions")],
-        (Operation::Embed, _) => &[Route(Api, "/embeddings")],
-        (Operation::Transcribe, _) => &[Route(Api, "/audio/transcriptions")],
-        (Operation::Translate, _) => &[Route(Api, "/audio/translations")],
-        (Operation::Score, _) => &[Route(Api, "/score"), Route(Root, "/score")],
-        (Operation::Classify, _) => &[Route(Root, "/classify"), Route(Api, "/classify")],
-        (Operation::Pool, _) => &[Route(Root, "/pooling"), Route(Api, "/pooling")],
-        (Operation::Tokenize, _) => &[Route(Root, "/tokenize"), Route(Api, "/tokenize")],
-        (Operation::Detokenize, _) => &[Route(Root, "/detokenize"), Route(Api, "/detokenize")],
+        (Operation::Generate, Dialect::Chat) => &[Route(Api, "/v1/chat/completions")],
+        (Operation::Generate, Dialect::Responses) => &[Route(Api, "/v1/responses")],
+        (Operation::Generate, Dialect::Messages) => &[Route(Api, "/v1/messages")],
+        (Operation::CountTokens, _) => &[Route(Api, "/v1/messages/count_tokens")],
+        (Operation::Complete, _) => &[Route(Api, "/v1/completions")],
+        (Operation::Embed, _) => &[Route(Api, "/v1/embeddings")],
+        (Operation::Transcribe, _) => &[Route(Api, "/v1/audio/transcriptions")],
+        (Operation::Translate, _) => &[Route(Api, "/v1/audio/translations")],
+        (Operation::Score, _) => &[Route(Api, "/v1/score"), Route(Root, "/score")],
+        (Operation::Classify, _) => &[Route(Root, "/classify"), Route(Api, "/v1/classify")],
+        (Operation::Pool, _) => &[Route(Root, "/pooling"), Route(Api, "/v1/pooling")],
+        (Operation::Tokenize, _) => &[Route(Root, "/tokenize"), Route(Api, "/v1/tokenize")],
+        (Operation::Detokenize, _) => &[Route(Root, "/detokenize"), Route(Api, "/v1/detokenize")],
         _ => &[],
     }
 }
+
+/// The prefix of API routes where the server itself decides.
+const API: &str = "/v1";
 
 #[derive(Clone, Copy)]
 enum Place {
@@ -85,23 +88,19 @@ enum Place {
     Root,
 }
 
+/// A route, as the engine's own list of routes spells it: without the prefix of a proxy before it.
 #[derive(Clone, Copy)]
 struct Route(Place, &'static str);
 
 impl Route {
-    fn path(self, base: &Base) -> String {
-        match self.0 {
-            Place::Api => [&base.api, self.1].concat(),
-            Place::Root => [&base.root, self.1].concat(),
-        }
-    }
-
-    /// The path as the engine's own list of routes spells it: without the prefix of a proxy before it.
-    fn own(self) -> Cow<'static, str> {
-        match self.0 {
-            Place::Api => ["/v1", self.1].concat().into(),
-            Place::Root => self.1.into(),
-        }
+    /// The path under this base.
+    fn path(self, base: &Base) -> Cow<'static, str> {
+        let (prefix, rest) = match self.0 {
+            Place::Api if base.api == API => return self.1.into(),
+            Place::Api => (&base.api, self.1.strip_prefix(API).unwrap_or(self.1)),
+            Place::Root => (&base.root, self.1),
+        };
+        if prefix.is_empty() { rest.into() } else { [prefix, rest].concat().into() }
     }
 }
 
@@ -134,7 +133,7 @@ pub fn plans(
     };
     let mut plans: Plans = ways
         .into_iter()
-        .filter(|(route, _)| abilities.routes.is_none() || abilities.has_route(&route.own()) != Some(false))
+        .filter(|(route, _)| abilities.routes.is_none() || abilities.has_route(route.1) != Some(false))
         .filter(|(_, reply)| *reply != ReplyShape::Score || !missing(Operation::Score, Dialect::Vllm))
         .map(|(route, reply)| Plan { path: route.path(base), reply, may_be_missing: true })
         .collect();
@@ -149,11 +148,11 @@ fn rerank(native: bool) -> [(Route, ReplyShape); 5] {
     use Place::{Api, Root};
     let plain = if native { ReplyShape::Same } else { ReplyShape::Rerank };
     [
-        (Route(Api, "/rerank"), plain),
+        (Route(Api, "/v1/rerank"), plain),
         (Route(Root, "/rerank"), plain),
         (Route(Root, "/v2/rerank"), ReplyShape::RerankV2),
         (Route(Root, "/score"), ReplyShape::Score),
-        (Route(Api, "/score"), ReplyShape::Score),
+        (Route(Api, "/v1/score"), ReplyShape::Score),
     ]
 }
 
@@ -174,7 +173,7 @@ mod tests {
         let base = Base::parse(url).expect("a base URL");
         let outgoing = Outgoing { operation: op, dialect, native_rerank: true, model: None };
         let found = plans(spec, &base, &outgoing, abilities, None);
-        let found = found.map(|plans| plans.into_iter().map(|p| p.path).collect::<Vec<_>>());
+        let found = found.map(|plans| plans.into_iter().map(|p| p.path.into_owned()).collect::<Vec<_>>());
         assert_eq!(found, expect.map(|paths| paths.iter().map(|p| (*p).to_owned()).collect()));
     }
 
@@ -229,7 +228,7 @@ mod tests {
             model: None,
         };
         let plans = plans(spec, &base, &outgoing, &Abilities::default(), Some("/v2/rerank")).expect("plans");
-        assert_eq!((plans[0].path.as_str(), plans[0].reply), ("/v2/rerank", ReplyShape::RerankV2));
+        assert_eq!((&*plans[0].path, plans[0].reply), ("/v2/rerank", ReplyShape::RerankV2));
         assert_eq!(plans.len(), 5);
     }
 

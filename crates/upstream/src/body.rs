@@ -1,6 +1,6 @@
 //! What is sent: a request as its caller gives it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -18,7 +18,7 @@ pub struct Outbound {
     /// The method.
     pub method: Method,
     /// The whole path, the target's prefix included, with the query if there is one.
-    pub path_and_query: String,
+    pub path_and_query: Cow<'static, str>,
     /// What every request to this upstream begins with.
     pub fixed: Option<Fields>,
     /// The other headers; a name that stands in `fixed` is sent twice. `host`, `content-length` and `transfer-encoding` are set by the pool, which knows

@@ -153,7 +153,7 @@ impl Flight {
                             operation,
                             dialect,
                             &self.route.model,
-                            Learned::Path(plan.path.as_str().into()),
+                            Learned::Path((&*plan.path).into()),
                         );
                     }
                     return Ok(opened);

@@ -60,7 +60,7 @@ pub(super) async fn put(
         let request = Outbound {
             method: if post.is_some() { Method::POST } else { Method::GET },
             fixed: None,
-            path_and_query: path.clone(),
+            path_and_query: path.clone().into(),
             headers: head,
             body: post.map_or(OutBody::Empty, |json| OutBody::Segments([json].into_iter().collect())),
         };

@@ -79,7 +79,7 @@ impl Asker {
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.clone());
         }
-        let path_and_query = format!("{}{path}", self.target.prefix());
+        let path_and_query = format!("{}{path}", self.target.prefix()).into();
         let request = Outbound { method, path_and_query, fixed: None, headers, body };
         self.pool.send(&self.target, request, &self.limits).await.map_err(|error| anyhow!(error.sentence()))
     }

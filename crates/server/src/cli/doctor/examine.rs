@@ -455,7 +455,7 @@ async fn knock(
     let request = Outbound {
         method: Method::GET,
         fixed: None,
-        path_and_query: path.to_owned(),
+        path_and_query: path.to_owned().into(),
         headers: head,
         body: OutBody::Empty,
     };
