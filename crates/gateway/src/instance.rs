@@ -178,11 +178,34 @@ impl RetryPolicy {
     }
 }
 
+/// A model that an instance has.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    /// What its list says of it.
+    pub listed: Listed,
+    /// Its name, as it stands in the body of a call.
+    pub json: Bytes,
+}
+
+impl From<Listed> for Offered {
+    fn from(listed: Listed) -> Offered {
+        Offered { json: json_string(&listed.id), listed }
+    }
+}
+
+/// Models by their names.
+pub type Models = HashMap<ModelName, Arc<Offered>>;
+
+/// The models of a list, by their names.
+pub fn models(list: impl IntoIterator<Item = Listed>) -> Models {
+    list.into_iter().map(|listed| (ModelName::from(listed.id.as_str()), Arc::new(listed.into()))).collect()
+}
+
 /// What is known of an instance right now.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Its models.
-    pub models: HashMap<ModelName, Arc<Listed>>,
+    pub models: Models,
     /// What the probe found.
     pub abilities: Abilities,
     /// When its list was last read.
@@ -304,9 +327,12 @@ impl Instance {
     /// Whether it has this model, and under which shared name.
     ///
     /// Where names have a tag that may be left out, the name is found without it.
-    pub fn model(&self, id: &str) -> Option<ModelName> {
+    pub fn model(&self, id: &str) -> Option<(ModelName, Bytes)> {
         let state = self.state.load();
-        let known = |id: &str| state.models.get_key_value(id).map(|(name, _)| name.clone());
+        let known = |id: &str| {
+            let (name, offered) = state.models.get_key_value(id)?;
+            Some((name.clone(), offered.json.clone()))
+        };
         known(id).or_else(|| {
             let tag = self.spec.default_tag?;
             let untagged = !id.rsplit('/').next().unwrap_or(id).contains(':');

@@ -19,7 +19,8 @@ pub fn list(gateway: &Gateway, dialect: Dialect, query: Option<&str>) -> Result<
     if !gateway.settings.only_aliases {
         for instance in gateway.inventory.instances() {
             let state = instance.state();
-            for listed in state.models.values() {
+            for model in state.models.values() {
+                let listed = &model.listed;
                 let public = public_id(gateway, instance, listed);
                 // bare ids: the first instance that has it is the one that a call would reach
                 objects.entry(public.clone()).or_insert_with(|| object(public, instance, &state, listed));
@@ -44,10 +45,10 @@ pub async fn one(gateway: &Arc<Gateway>, dialect: Dialect, id: &str) -> Result<B
         Selector::parse(id, None).ok_or_else(|| Fault::invalid("model is required").param("model"))?;
     let route = routing::resolve(gateway, &selector, &Progress::default()).await.map_err(not_found)?;
     let state = route.instance.state();
-    let listed = state.models.get(route.model.as_str()).cloned();
-    let listed = listed.unwrap_or_else(|| Arc::new(Listed::named(route.model.as_str())));
-    let public = public_id(gateway, &route.instance, &listed);
-    let object = object(public, &route.instance, &state, &listed);
+    let model = state.models.get(route.model.as_str()).cloned();
+    let model = model.unwrap_or_else(|| Arc::new(Listed::named(route.model.as_str()).into()));
+    let public = public_id(gateway, &route.instance, &model.listed);
+    let object = object(public, &route.instance, &state, &model.listed);
     Ok(match dialect {
         Dialect::Messages => anthropic(&object).to_string().into(),
         _ => object.to_string().into(),
@@ -72,7 +73,7 @@ fn object(public: String, instance: &Instance, state: &State, listed: &Listed) -
     // an adapter has its base model's length, if it does not say its own
     let context = listed.context_length().or_else(|| {
         let base = state.models.get(listed.parent.as_deref()?)?;
-        base.context_length()
+        base.listed.context_length()
     });
     if let Some(root) = &listed.root {
         object.insert("root".into(), root.as_str().into());

@@ -143,7 +143,8 @@ pub async fn read(gateway: &Gateway, inbound: Inbound) -> Result<Call, Fault> {
 /// The deployment for logs and metrics: only models that the instance has, so that labels stay bounded.
 pub fn route(way: &Way, call: &Call) -> Route {
     let named = call.selector.as_ref().and_then(|selector| way.instance.model(selector.model()));
-    Route { instance: way.instance.clone(), model: named.unwrap_or_else(|| ModelName::from("")) }
+    let (model, json) = named.unwrap_or_else(|| (ModelName::from(""), Bytes::new()));
+    Route { instance: way.instance.clone(), model, json }
 }
 
 /// A passthrough call on its way.

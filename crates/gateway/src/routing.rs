@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use domain::{Deployment, Fault, FaultKind, ModelName, Selector};
 
 use crate::inventory::refresh;
@@ -15,6 +16,8 @@ pub struct Route {
     pub instance: Arc<Instance>,
     /// The model, as the instance spells it.
     pub model: ModelName,
+    /// The same, as it stands in the body of a call.
+    pub json: Bytes,
 }
 
 impl Route {
@@ -50,7 +53,7 @@ pub async fn resolve(
 /// id goes to the first instance that has it, in the order of their names.
 pub fn find(inventory: &Inventory, selector: &Selector) -> Option<Route> {
     let offer = |instance: &Arc<Instance>, id: &str| {
-        instance.model(id).map(|model| Route { instance: instance.clone(), model })
+        instance.model(id).map(|(model, json)| Route { instance: instance.clone(), model, json })
     };
     let anywhere = |id: &str| inventory.instances().iter().find_map(|instance| offer(instance, id));
     let Some(prefix) = selector.provider() else { return anywhere(selector.model()) };

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Figures may differ by this much, either way: who makes something cheaper commits that too.
 const TOLERANCE: f64 = 0.05;
 
+/// A difference of less than half an allocation is none: a tenth of one is a buffer that is sometimes made anew.
+const NOTHING: f64 = 0.5;
+
 /// What one call, or one event, costs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cost {
@@ -57,7 +60,7 @@ impl Figures {
     pub(super) fn strays(&self, committed: &Figures) -> Vec<&'static str> {
         let pairs = committed.rows().into_iter().zip(self.rows());
         pairs
-            .filter(|((_, was), (_, is))| (is / was - 1.0).abs() > TOLERANCE)
+            .filter(|((_, was), (_, is))| (is - was).abs() > (was * TOLERANCE).max(NOTHING))
             .map(|((name, _), _)| name)
             .collect()
     }
@@ -95,6 +98,13 @@ mod tests {
         assert!(figures(1049.0, 96.0).strays(&committed).is_empty());
         assert_eq!(figures(1051.0, 100.0).strays(&committed), ["instructions per call"]);
         assert_eq!(figures(1000.0, 94.0).strays(&committed), ["instructions per event"]);
+        let mut few = committed.clone();
+        few.event.allocations = 0.1;
+        let mut more = few.clone();
+        more.event.allocations = 0.2;
+        assert!(more.strays(&few).is_empty());
+        more.event.allocations = 1.0;
+        assert_eq!(more.strays(&few), ["allocations per event"]);
         let table = figures(1100.0, 100.0).table(Some(&committed));
         assert!(table.contains("+10.0 %") && table.contains("≤ 65000"), "{table}");
     }

@@ -187,7 +187,7 @@ impl Flight {
 
     /// Asks the breaker. Where several instances have the model, the last one that is well is never shut out.
     fn admit(&self) -> Result<Pass, Fault> {
-        let Route { instance, model } = &self.route;
+        let Route { instance, model, .. } = &self.route;
         let key = instance.breaker_key(model);
         instance.breakers.admit(key).or_else(|open| {
             let others = || {

@@ -1,7 +1,6 @@
 //! What of a request is changed on its way: the model's name, the usage option, and nothing else.
 
 use bytes::Bytes;
-use dialect::edit::json_string;
 use dialect::{Body, Edit};
 use domain::{Dialect, Fault};
 use provider::plan::{Plan, ReplyShape};
@@ -37,7 +36,7 @@ pub fn changes(settings: &Settings, call: &Call, route: &Route) -> Result<Change
     }
     let Payload::Json(body) = &call.payload else { return Ok(changed) };
     if body.text("model")?.as_deref() != Some(route.model.as_str()) {
-        changed.edits.push(Edit::set("model", json_string(route.model.as_str())));
+        changed.edits.push(Edit::set("model", route.json.clone()));
         changed.names.push("request.model");
     }
     // a hint for us, be it an empty one; an object is some upstream's own parameter

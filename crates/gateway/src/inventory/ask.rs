@@ -1,19 +1,16 @@
 //! Asking one instance what it has: its models first, then, by [`probe`], everything else.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::listing::{self, Listed};
-use domain::ModelName;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use upstream::{Limits, OutBody, Outbound};
 
 use super::probe;
-use crate::instance::{Instance, ListMode, State};
+use crate::instance::{self, Instance, ListMode, State};
 use crate::{Gateway, headers};
 
 /// The most that is read of a model list.
@@ -134,7 +131,7 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
                 // what is listed can be called; what else is to be known may take a while longer
                 let models = models.iter().map(|model| probe::enrich(model.clone(), &before.abilities));
                 instance.update(State {
-                    models: by_name(models.collect()),
+                    models: instance::models(models),
                     abilities: before.abilities.clone(),
                     heard: Some(Timestamp::now()),
                     stale_since: None,
@@ -144,8 +141,8 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
             probe::probe(gateway, instance, &models).await
         }
     };
-    let models = models.into_iter().map(|model| probe::enrich(model, &abilities)).collect();
-    let models = by_name(models);
+    let models = models.into_iter().map(|model| probe::enrich(model, &abilities));
+    let models = instance::models(models);
     let answered = listed.is_ok() || !models.is_empty();
     if abilities.version != before.abilities.version || listed.is_ok() {
         instance.forget_what_is_missing();
@@ -162,8 +159,4 @@ pub async fn refresh(gateway: &Gateway, instance: &Instance) -> Result<(), Strin
         error: listed.as_ref().err().cloned(),
     });
     listed.map(|_| ())
-}
-
-fn by_name(models: Vec<Listed>) -> HashMap<ModelName, Arc<Listed>> {
-    models.into_iter().map(|model| (ModelName::from(model.id.as_str()), Arc::new(model))).collect()
 }

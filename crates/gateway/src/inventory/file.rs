@@ -6,11 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dialect::listing::Listed;
-use domain::ModelName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::instance::State;
+use crate::instance::{self, State};
 use crate::{Instance, Inventory};
 
 /// Larger files are not ours.
@@ -54,7 +53,7 @@ pub fn load(path: &Path, inventory: &Inventory) -> Result<usize, String> {
         }
         let heard = kept.heard.or(updated);
         let shown = kept.models.into_iter().filter(|model| instance.filter.shows(&model.id));
-        let models = shown.map(|model| (ModelName::from(model.id.as_str()), Arc::new(model))).collect();
+        let models = instance::models(shown);
         let state = State { models, heard, stale_since: heard, ..State::default() };
         loaded += state.models.len();
         instance.update(state);
@@ -66,7 +65,7 @@ pub fn load(path: &Path, inventory: &Inventory) -> Result<usize, String> {
 pub fn save(path: &Path, inventory: &Inventory) -> std::io::Result<()> {
     let kept = |instance: &Arc<Instance>| {
         let state = instance.state();
-        let mut models: Vec<Listed> = state.models.values().map(|model| (**model).clone()).collect();
+        let mut models: Vec<Listed> = state.models.values().map(|model| model.listed.clone()).collect();
         models.sort_by(|a, b| a.id.cmp(&b.id));
         let kept = Kept {
             provider_type: instance.spec.name.to_owned(),

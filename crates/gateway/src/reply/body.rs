@@ -62,8 +62,8 @@ enum State {
     Flying(BoxFuture<'static, Result<Opened, Fault>>),
     /// An answer that is passed on while it arrives.
     Arriving(Incoming, Box<Relay>),
-    /// Everything that is to come is ready; how it ends is known.
-    Whole(End),
+    /// Everything that is to come is here; how it ends is known.
+    Whole(std::vec::IntoIter<Frame>, End),
     /// Nothing more comes.
     Over,
 }
@@ -153,11 +153,9 @@ impl<T: Tap> Reply<T> {
         let taps = &mut self.tap;
         let mut tap = |frame: &Frame| taps.iter_mut().for_each(|tap| tap.see(frame));
         let Some((incoming, mut relay)) = opened.rest else {
-            for frame in opened.frames {
-                tap(&frame);
-                self.ready.push_back(frame.raw);
-            }
-            self.state = State::Whole(opened.told.map_or(End::Complete, |fault| End::Failed(*fault)));
+            opened.frames.iter().for_each(tap);
+            let end = opened.told.map_or(End::Complete, |fault| End::Failed(*fault));
+            self.state = State::Whole(opened.frames.into_iter(), end);
             return;
         };
         self.heard = Instant::now();
@@ -327,13 +325,6 @@ impl<T: Tap> Body for Reply<T> {
                 if reply.alarm.is_set() {
                     reply.said = Instant::now();
                 }
-                // the last piece of a whole reply: nobody may poll again
-                if reply.ready.is_empty()
-                    && let State::Whole(end) = &reply.state
-                {
-                    let end = end.clone();
-                    reply.finish(&end);
-                }
                 return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
             }
             let polled = match &mut reply.state {
@@ -345,10 +336,15 @@ impl<T: Tap> Body for Reply<T> {
                     }
                     return Poll::Ready(reply.cut.take().map(Err));
                 }
-                State::Whole(end) => {
-                    let end = end.clone();
-                    reply.finish(&end);
-                    continue;
+                State::Whole(frames, end) => {
+                    let frame = frames.next();
+                    if frames.as_slice().is_empty() {
+                        // after the last piece nobody may poll again
+                        let end = end.clone();
+                        reply.finish(&end);
+                    }
+                    let Some(frame) = frame else { continue };
+                    return Poll::Ready(Some(Ok(http_body::Frame::data(frame.raw))));
                 }
                 State::Flying(flight) => match flight.as_mut().poll(cx) {
                     Poll::Ready(Ok(opened)) => {
@@ -385,8 +381,11 @@ impl<T: Tap> Body for Reply<T> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.state {
-            State::Whole(_) => SizeHint::with_exact(self.ready.iter().map(|b| b.len() as u64).sum()),
+        match &self.state {
+            State::Whole(frames, _) => {
+                let frames = frames.as_slice().iter().map(|frame| &frame.raw);
+                SizeHint::with_exact(frames.chain(&self.ready).map(|bytes| bytes.len() as u64).sum())
+            }
             _ => SizeHint::default(),
         }
     }

@@ -1,18 +1,17 @@
 //! The gateway of a story: one instance of which everything is known, and nobody to ask.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dialect::listing::Listed;
-use domain::{ModelName, ProviderName};
+use domain::ProviderName;
 use jiff::Timestamp;
 use provider::{Abilities, Base};
 use testkit::story::Setup;
 use upstream::{Backoff, BreakerSettings, Limits, Pool, PoolSettings, Target};
 
 use crate::bell::Bell;
-use crate::instance::{BreakerScope, ListMode, Making, RetryPolicy, State, StatusMatch};
+use crate::instance::{self, BreakerScope, ListMode, Making, RetryPolicy, State, StatusMatch};
 use crate::inventory::filter::Filter;
 use crate::mask::Masks;
 use crate::{Gateway, Instance, Inventory, Settings, settings, settings_for_tests};
@@ -80,11 +79,10 @@ fn instance(setup: &Setup, kind: &str) -> Instance {
         mode: ListMode::Fallback,
         filter: Filter::default(),
     });
-    let listed = |id: &String| (ModelName::from(id.as_str()), Arc::new(Listed::named(id)));
     let posts = |path: &String| (path.clone(), vec!["POST".to_owned()]);
     let routes = setup.routes.as_ref().map(|routes| routes.iter().map(posts).collect());
     instance.update(State {
-        models: setup.models.iter().map(listed).collect::<HashMap<_, _>>(),
+        models: instance::models(setup.models.iter().map(|id| Listed::named(id.as_str()))),
         abilities: Abilities { routes, ..Abilities::default() },
         heard: Some(Timestamp::now()),
         stale_since: None,

@@ -283,6 +283,7 @@ async fn models(
     found.models = state
         .models
         .values()
+        .map(|model| &model.listed)
         .map(|listed| Model {
             id: format!("{}/{}", instance.name, listed.id),
             context_length: listed.context_length(),
