@@ -138,6 +138,7 @@ impl Hash for Kind {
 /// none, and no labels are hashed for each family.
 #[derive(Debug)]
 struct Series {
+    labels: DurationLabels,
     in_flight: Gauge<i64, AtomicI64>,
     times: OnceLock<Times>,
     ends: Mutex<Vec<(Ending, Ended)>>,
@@ -206,12 +207,8 @@ fn seconds() -> Histogram {
 
 /// How one call ended, for counting.
 pub struct Outcome<'a> {
-    /// Who answered, if it came that far.
-    pub route: Option<&'a Route>,
     /// The route's template.
     pub template: &'static str,
-    /// Whether the answer was a stream.
-    pub stream: bool,
     /// The client's status.
     pub status: u16,
     /// How it ended.
@@ -358,6 +355,7 @@ impl Metrics {
             stream: kind.0.stream.clone(),
         };
         let series = Series {
+            labels: kind.0.clone(),
             in_flight: self.in_flight.get_or_create_owned(&flights),
             times: OnceLock::new(),
             ends: Mutex::default(),
@@ -369,12 +367,12 @@ impl Metrics {
     }
 
     /// Where calls that end in this way are counted.
-    fn ended_in(&self, series: &Series, kind: &dyn Fn() -> DurationLabels, ending: Ending) -> Ended {
+    fn ended_in(&self, series: &Series, ending: Ending) -> Ended {
         let mut ends = series.ends.lock();
         if let Some((_, ended)) = ends.iter().find(|(known, _)| *known == ending) {
             return ended.clone();
         }
-        let DurationLabels { provider, provider_name, model, endpoint, stream } = kind();
+        let DurationLabels { provider, provider_name, model, endpoint, stream } = series.labels.clone();
         let calls = EndpointLabels { endpoint: endpoint.clone(), outcome: Name(ending.word) };
         let requests = RequestLabels {
             provider,
@@ -396,33 +394,24 @@ impl Metrics {
     /// A call is over.
     pub(crate) fn ended(&self, outcome: &Outcome<'_>, in_flight: Option<InFlight>) {
         self.open.dec();
-        let series = in_flight.map(InFlight::over);
         let word = outcome.end.word();
-        let known = outcome.route.zip(series).filter(|_| outcome.attempts > 0);
-        let Some((route, series)) = known else {
+        let Some(series) = in_flight.map(InFlight::over).filter(|_| outcome.attempts > 0) else {
             let labels = EndpointLabels { endpoint: Name(outcome.template), outcome: Name(word) };
             self.calls.get_or_create(&labels).inc();
             return;
         };
-        let (provider_name, model) = (Name(route.instance.name.clone()), Name(route.model.clone()));
-        let kind = || DurationLabels {
-            provider: Name(route.instance.spec.name),
-            provider_name: provider_name.clone(),
-            model: model.clone(),
-            endpoint: Name(outcome.template),
-            stream: yes(outcome.stream),
-        };
+        let DurationLabels { provider_name, model, .. } = &series.labels;
         let failed = matches!(outcome.end, End::Failed(_));
         let answered = !matches!(outcome.end, End::Failed(fault) if fault.upstream_status.is_none()
             && matches!(fault.kind, FaultKind::Unreachable | FaultKind::TimedOut));
         let status_code = Answered(answered.then_some(outcome.status));
         let ending = Ending { word, status_code, failed: failed || outcome.status >= 400 };
-        let ended = self.ended_in(&series, &kind, ending);
+        let ended = self.ended_in(&series, ending);
         ended.calls.inc();
         ended.requests.inc();
         let times = series.times.get_or_init(|| Times {
-            duration: self.durations.get_or_create_owned(&kind()),
-            first_byte: self.first_bytes.get_or_create_owned(&kind()),
+            duration: self.durations.get_or_create_owned(&series.labels),
+            first_byte: self.first_bytes.get_or_create_owned(&series.labels),
         });
         times.duration.observe(outcome.total.as_secs_f64());
         if let Some(first) = outcome.first_byte {

@@ -260,9 +260,7 @@ impl Trail {
 
     fn count(&self, end: &End, usage: Option<Usage>, total: Duration, in_flight: Option<InFlight>) {
         let outcome = Outcome {
-            route: self.route.as_ref(),
             template: self.template,
-            stream: self.stream,
             status: self.status,
             end,
             usage,
