@@ -108,6 +108,22 @@ fn code(row: &Row) -> u16 {
     number.or_else(usual).and_then(|code| u16::try_from(code).ok()).unwrap_or(0)
 }
 
+/// Whether all that the fault does is to answer with a status of its own.
+fn answers_with_a_status(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Status
+            | Fault::RetryAfterSeconds
+            | Fault::RetryAfterDate
+            | Fault::RetryAfterPast
+            | Fault::RetryAfterMs
+            | Fault::RetryAfterAbsent
+            | Fault::RetryAfterNonsense
+            | Fault::RetryAfterHuge
+            | Fault::ErrorTellsKey
+    )
+}
+
 /// Whether what happens lasts: a stall for so many milliseconds does not.
 fn lasts(row: &Row) -> bool {
     !row.injection.fault().name().starts_with("stall-") || code(row) == 0
@@ -141,18 +157,8 @@ fn own(scenario: &Scenario) -> Vec<Truth> {
     match row.injection.fault() {
         // a route that is missing looks the same; what nobody can do is a 501
         Fault::Status if code == 404 => vec![Refused(vec![404, 501])],
-        Fault::Status
-        | Fault::RetryAfterSeconds
-        | Fault::RetryAfterDate
-        | Fault::RetryAfterPast
-        | Fault::RetryAfterMs
-        | Fault::RetryAfterAbsent
-        | Fault::RetryAfterNonsense
-        | Fault::RetryAfterHuge
-        | Fault::Error200
-        | Fault::Error200TextCode
-        | Fault::Error200Flat
-        | Fault::ErrorTellsKey => vec![refused(code)],
+        fault if answers_with_a_status(fault) => vec![refused(code)],
+        Fault::Error200 | Fault::Error200TextCode | Fault::Error200Flat => vec![refused(code)],
         Fault::Error200ByType => vec![refused(404)],
         Fault::Error200Nameless | Fault::Error200String | Fault::EmptyStream => vec![refused(502)],
         Fault::ErrorFirstEvent

@@ -3,7 +3,7 @@
 
 use simulator::Fault;
 
-use super::{ComesBack, Truth, code, lasts};
+use super::{ComesBack, Truth, answers_with_a_status, code, lasts};
 use crate::rows::{Manner, Row};
 
 /// What we decided.
@@ -22,15 +22,7 @@ pub(super) fn own(row: &Row, stream: bool) -> Vec<Truth> {
     }
     let code = code(row);
     match row.injection.fault() {
-        Fault::Status
-        | Fault::RetryAfterSeconds
-        | Fault::RetryAfterDate
-        | Fault::RetryAfterPast
-        | Fault::RetryAfterMs
-        | Fault::RetryAfterAbsent
-        | Fault::RetryAfterNonsense
-        | Fault::RetryAfterHuge
-        | Fault::ErrorTellsKey => refused(code),
+        fault if answers_with_a_status(fault) => refused(code),
         Fault::Html | Fault::Empty if code >= 400 => refused(code),
         Fault::NoResponse => refused(504),
         Fault::StallBeforeHead if lasts(row) => refused(504),
